@@ -1,0 +1,48 @@
+# make demo    set up, then show the whole of lorry on the embedded bases
+# make test    run the tests            make lint    ruff, mypy, import contracts, generated docs
+# make docs    build the documentation  make clean   remove everything that was made
+#
+# TORCH_INDEX=URL takes torch from another package index, say a CPU-only or a CUDA one.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
+.DEFAULT_GOAL := demo
+.PHONY: demo test lint docs clean
+
+demo: .venv/run.stamp
+	$(BIN)/lorry demo
+
+test: .venv/dev.stamp
+	$(BIN)/pytest -n 2
+
+lint: .venv/dev.stamp
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python docs/generate.py --check
+
+docs: .venv/dev.stamp
+	$(BIN)/python docs/generate.py
+	$(BIN)/mkdocs build --strict
+
+clean:
+	rm -rf .venv site dist build demo-output
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+# One environment. `demo` needs lorry to run, `test` and `lint` the tools besides.
+.venv/torch.stamp: constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "lorry needs Python 3.11 or later; say make PYTHON=...")'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(PIP) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch
+	touch $@
+
+.venv/run.stamp: .venv/torch.stamp pyproject.toml
+	$(PIP) -e '.[torch]'
+	touch $@
+
+.venv/dev.stamp: .venv/torch.stamp pyproject.toml
+	$(PIP) -e '.[dev]'
+	touch $@ .venv/run.stamp

@@ -1,0 +1,72 @@
+"""Read, convert, merge, bake, publish, pull and run diffusion adapters of any make.
+
+    adapter = lorry.open("cat.safetensors")          # lazy: headers only
+    lorry.save(adapter, "cat-diffusers.safetensors", format="diffusers")
+    with lorry.run("toybox-sd", [(adapter, 0.8)]) as model:
+        model.generate(lorry.Request(prompt="a cat on teal", seed=1)).save("cat.png")
+
+Everything here is loaded when it is first used: importing lorry imports neither torch nor any plugin.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+from lorry.errors import LorryError as LorryError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from lorry_registry import Registry
+
+    from lorry.ir import Adapter as Adapter
+    from lorry.ir import Layer as Layer
+    from lorry.ir import ModulePath as ModulePath
+    from lorry.ir import TensorRef as TensorRef
+    from lorry.ir import Token as Token
+    from lorry.ops.bake import bake as bake
+    from lorry.ops.base import Base as Base
+    from lorry.ops.base import open_base as open_base
+    from lorry.ops.convert import convert as convert
+    from lorry.ops.diff import diff as diff
+    from lorry.ops.identify import Identity as Identity
+    from lorry.ops.merge import merge as merge
+    from lorry.ops.read import identify as identify
+    from lorry.ops.read import open_adapter as open  # noqa: A004  the front door's own word for it
+    from lorry.ops.run import run as run
+    from lorry.ops.validate import validate as validate
+    from lorry.ops.write import save as save
+    from lorry.plugin.backend import Request as Request
+    from lorry.plugin.host import Host as Host
+    from lorry.plugin.host import host as host
+
+_WHERE = {
+    "Adapter": "lorry.ir", "Layer": "lorry.ir", "ModulePath": "lorry.ir", "TensorRef": "lorry.ir",
+    "Token": "lorry.ir", "Base": "lorry.ops.base", "Identity": "lorry.ops.identify",
+    "Request": "lorry.plugin.backend", "Host": "lorry.plugin.host", "host": "lorry.plugin.host",
+    "bake": "lorry.ops.bake", "convert": "lorry.ops.convert", "diff": "lorry.ops.diff", "identify": "lorry.ops.read",
+    "merge": "lorry.ops.merge", "open": "lorry.ops.read:open_adapter", "open_base": "lorry.ops.base",
+    "run": "lorry.ops.run", "save": "lorry.ops.write", "validate": "lorry.ops.validate",
+}  # fmt: skip
+
+__all__ = ["LorryError", "registry", *_WHERE]
+
+
+def registry(home: str | Path | None = None) -> Registry:
+    """Open the local registry: at `home`, at LORRY_HOME, or in the platform's data folder."""
+    found: Registry = importlib.import_module("lorry_registry").Registry(home)
+    return found
+
+
+def __getattr__(name: str) -> object:
+    if name not in _WHERE:
+        raise AttributeError(f"module 'lorry' has no attribute {name!r}")
+    module, _, attribute = _WHERE[name].partition(":")
+    value = getattr(importlib.import_module(module), attribute or name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

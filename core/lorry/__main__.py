@@ -1,0 +1,5 @@
+"""`python -m lorry` is the `lorry` command."""
+
+from lorry.cli import main
+
+main()

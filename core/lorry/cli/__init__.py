@@ -1,0 +1,132 @@
+"""The `lorry` command. Each command is one file beside this one, imported when it is run."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import click
+
+from lorry.errors import LorryError
+
+if TYPE_CHECKING:
+    from lorry.plugin.command import Command
+
+COMMANDS: Mapping[str, str] = {
+    "inspect": "Say what a file is, what it holds and what it fits.",
+    "identify": "Name format, base and kinds, with every candidate's reasons.",
+    "validate": "Check a file thoroughly; exit 0 only if nothing is wrong.",
+    "convert": "Write an adapter in another format, with proof.",
+    "merge": "Make one adapter of several.",
+    "bake": "Add adapters to a base model's weights.",
+    "diff": "Compare two adapters layer by layer.",
+    "generate": "Draw pictures with adapters attached.",
+    "plugins": "List plugins and what they provide.",
+}
+"""Commands of core, with the line of help that `lorry --help` shows without importing them."""
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are found by name and imported when they are needed."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """List core's commands, then those that plugins add."""
+        return [*COMMANDS, *sorted(name for name in self._added() if name not in COMMANDS)]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import one command."""
+        if cmd_name in COMMANDS:
+            module = importlib.import_module(f"lorry.cli.{cmd_name}")
+            return _command(module, "command")
+        added = self._added()
+        if cmd_name not in added:
+            return None
+        module_name, _, attribute = added[cmd_name].load.partition(":")
+        return _command(importlib.import_module(module_name), attribute)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command of the first argument, or offer the nearest names."""
+        import difflib
+
+        name = args[0]
+        if not name.startswith("-") and self.get_command(ctx, name) is None:
+            near = difflib.get_close_matches(name, self.list_commands(ctx), n=3, cutoff=0.5)
+            advice = f"did you mean {' or '.join(near)}?" if near else "see lorry --help"
+            ctx.fail(f"no command is named {name!r}; {advice}{self._broken()}")
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of commands from their one-line helps alone."""
+        added = self._added()
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+        if added:
+            with formatter.section("Added by plugins"):
+                formatter.write_dl([(name, added[name].help) for name in sorted(added)])
+        if broken := self._broken():
+            formatter.write_text(broken.lstrip("; "))
+
+    @staticmethod
+    def _added() -> Mapping[str, Command]:
+        from lorry.plugin.host import host
+
+        return host().commands()
+
+    @staticmethod
+    def _broken() -> str:
+        from lorry.plugin.host import host
+
+        broken = host().broken("commands")
+        return "".join(f"; plugin {label} cannot be loaded: {error}" for label, error in broken.items())
+
+
+def _command(module: object, attribute: str) -> click.Command:
+    command = getattr(module, attribute)
+    if not isinstance(command, click.Command):
+        raise TypeError(f"{module!r} has no click command {attribute!r}")
+    return command
+
+
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    epilog="Documentation of every command: lorry COMMAND --help",
+)
+@click.option("-q", "--quiet", is_flag=True, help="Print results only, no notes and no progress.")
+@click.version_option(package_name="lorry", message="lorry %(version)s")
+def cli(quiet: bool) -> None:  # noqa: ARG001, FBT001  click passes it; `note` reads it from the context
+    """Read, convert, merge, publish, pull and run diffusion adapters of any make."""
+
+
+def main() -> None:
+    """Run the command line; turn every lorry error into one line and its exit code."""
+    try:
+        code = cli.main(prog_name="lorry", standalone_mode=False)
+    except click.exceptions.Abort:
+        click.echo("lorry: interrupted; nothing half-written is left", err=True)
+        code = 130
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except LorryError as error:
+        from lorry.cli.output import clean
+
+        click.echo(f"lorry: {clean(str(error))}", err=True)
+        code = error.exit_code
+    except KeyboardInterrupt:
+        click.echo("lorry: interrupted; nothing half-written is left", err=True)
+        code = 130
+    except BrokenPipeError:
+        # Whoever read our output has left; point stdout elsewhere so that the interpreter's last flush is quiet.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 141
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        click.echo(f"lorry: {where}{error.strerror or error}", err=True)
+        code = 1
+    sys.exit(code if isinstance(code, int) else 0)

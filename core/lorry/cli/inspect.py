@@ -1,0 +1,92 @@
+"""lorry inspect: what a file is, holds and fits."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import click
+
+from lorry.cli.options import as_json as json_option
+from lorry.cli.options import base as base_option
+from lorry.cli.output import echo, echo_json, table
+from lorry.ir.adapter import Adapter
+from lorry.ir.tensor import TensorRef
+
+
+@click.command("inspect")
+@click.argument("path", nargs=-1, required=True)
+@base_option
+@click.option("--layers", is_flag=True, help="List every layer.")
+@json_option
+def command(path: tuple[str, ...], base: str | None, layers: bool, as_json: bool) -> None:  # noqa: FBT001  click's calling convention
+    """Say what an adapter is, what it holds and what it fits.
+
+    PATH is a file, a folder, a reference, or all files of one adapter. Reads headers only.
+    """
+    from lorry.ops.read import open_adapter
+
+    adapter = open_adapter(path[0] if len(path) == 1 else list(path), base=base)
+    facts = describe(adapter)
+    if as_json:
+        echo_json({**facts, "metadata": dict(adapter.metadata), "layer_list": _layers(adapter) if layers else None})
+        return
+    table("", ("", ""), [(name.replace("_", " "), _text(value)) for name, value in facts.items() if value not in ("", [], {})])
+    if layers:
+        columns = ("module", "kind", "scale", "slots")
+        table("layers", columns, [(e["module"], e["kind"], e["scale"], e["slots"]) for e in _layers(adapter)])
+    for what, why in adapter.report.ambiguous:
+        echo(f"not told by the file: {what}: {why}")
+    for key, why in adapter.report.unmapped[:10]:
+        echo(f"not understood: {key}: {why}")
+
+
+def describe(adapter: Adapter) -> dict[str, Any]:
+    """Return the facts about an adapter that a person asks first."""
+    from lorry.plugin.host import host
+
+    stacks = [layer for each in adapter.layers.values() for layer in each]
+    refs = [ref for layer in stacks for ref in layer.slots.values()]
+    vectors = [ref for token in adapter.tokens.values() for ref in token.vectors.values()]
+    kinds = host().kinds()
+    ranks = Counter(rank(layer.slots) for layer in stacks if (rank := kinds[layer.kind].rank))
+    base = host().base_models()[adapter.base]
+    return {
+        "files": [str(path) for frame in adapter.origin for path in frame.source.paths],
+        "format": [f"{frame.dialect}+{frame.container}" for frame in adapter.origin],
+        "base": f"{base.title} ({base.id}@{base.version})",
+        "kinds": list(adapter.kinds),
+        "pivotal": "yes: layers and learned tokens" if adapter.tokens and adapter.layers else "",
+        "modules": dict(Counter(path.component for path in adapter.layers)),
+        "ranks": {str(rank): count for rank, count in sorted(ranks.items())},
+        "scales": {f"{scale:g}": count for scale, count in sorted(Counter(layer.scale for layer in stacks).items())},
+        "tokens": {token.text: {name: list(ref.shape) for name, ref in token.vectors.items()} for token in adapter.tokens.values()},
+        "dtypes": dict(Counter(ref.dtype for ref in [*refs, *vectors])),
+        "parameters": sum(ref.numel for ref in _unique([*refs, *vectors])),
+        "keys": f"{len(adapter.report.used)} used, {len(adapter.report.unmapped)} not understood",
+        "trigger": adapter.metadata.get("modelspec.trigger_phrase", ""),
+    }
+
+
+def _unique(refs: list[TensorRef]) -> list[TensorRef]:
+    """Count what several parts of a fused module share once."""
+    return list({ref.segments: ref for ref in refs}.values())
+
+
+def _layers(adapter: Adapter) -> list[dict[str, Any]]:
+    return [
+        {
+            "module": str(path),
+            "kind": layer.kind,
+            "scale": f"{layer.scale:g}",
+            "slots": ", ".join(f"{slot} {ref.dtype}{list(ref.shape)}" for slot, ref in layer.slots.items()),
+        }
+        for path, stack in adapter.layers.items()
+        for layer in stack
+    ]
+
+
+def _text(value: object) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key}: {each}" for key, each in value.items())
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)

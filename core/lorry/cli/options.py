@@ -1,0 +1,38 @@
+"""Options and arguments that several commands share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from lorry.errors import InvalidArgument
+
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+as_json: Decorator = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
+output: Decorator = click.option("-o", "--output", required=True, type=click.Path(), help="Where to write.")
+force: Decorator = click.option("--force", is_flag=True, help="Replace what is at the output.")
+base: Decorator = click.option("--base", metavar="BASE", help="The base model: a folder, or a name (lorry base ls).")
+partial: Decorator = click.option("--partial", is_flag=True, help="Go on with the part that is understood.")
+dtype: Decorator = click.option(
+    "--dtype", type=click.Choice(["F32", "F16", "BF16"]), help="Round the numbers to this; kept as they are if not given."
+)
+
+
+def with_strength(text: str) -> tuple[str, float]:
+    """Split "PATH:0.8" into path and number; a path alone has strength 1.
+
+    Only what reads as a number after the last colon is one, so that references and drive letters pass.
+    """
+    path, colon, number = text.rpartition(":")
+    if not colon or not path:
+        return text, 1.0
+    try:
+        strength = float(number)
+    except ValueError:
+        return text, 1.0
+    if strength != strength or abs(strength) == float("inf"):  # noqa: PLR0124  the test for NaN without importing math
+        raise InvalidArgument(f"{text}: {number} is no strength")
+    return path, strength

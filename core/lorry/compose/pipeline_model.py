@@ -1,0 +1,144 @@
+"""A `Model` around a diffusers pipeline: everything that its families have in common."""
+
+from __future__ import annotations
+
+import gc
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from lorry.compose.attachment import Attachment
+from lorry.compose.defaults import Defaults, Drawing, fill
+from lorry.compose.tokens import TextInput
+from lorry.errors import Incompatible, InvalidArgument, LorryError
+from lorry.ir.adapter import Adapter
+from lorry.ops.bake import check_understood
+from lorry.plugin.backend import Request, Step
+from lorry.plugin.host import Host, host
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+
+class PipelineModel(ABC):
+    """A running text-to-image pipeline with one owner; see `lorry.plugin.backend.Model`.
+
+    base: id of the base table whose names its components go by.
+    defaults: what a request leaves open.
+    multiple: pixels that width and height must be whole multiples of.
+
+    A component "text_encoder_2" has its tokenizer in "tokenizer_2", as diffusers has it everywhere.
+    """
+
+    def __init__(
+        self, pipeline: Any, *, base: str, defaults: Defaults, multiple: int, plugins: Host | None = None  # noqa: ANN401  diffusers builds these classes at run time
+    ) -> None:
+        self.base = base
+        self.pipeline = pipeline
+        self.defaults = defaults
+        components: Mapping[str, Any] = pipeline.components
+        self.parts: Mapping[str, nn.Module] = {
+            name: each for name, each in components.items() if isinstance(each, nn.Module)
+        }
+        tokenizers = {name: name.replace("text_encoder", "tokenizer") for name in self.parts if "text_encoder" in name}
+        self._texts = {name: TextInput(pipeline, tokenizer) for name, tokenizer in tokenizers.items()}
+        self._multiple = multiple
+        self.plugins = plugins
+        self._attachment: Attachment | None = None
+
+    @abstractmethod
+    def arguments(self, drawing: Drawing) -> Mapping[str, Any]:
+        """Return what the pipeline's call takes beyond size, steps, seed and callback; raise InvalidArgument."""
+
+    def timesteps(self, steps: int) -> int:
+        """Return how often the model will be asked for that many steps; some schedulers ask more often."""
+        return steps
+
+    def attach(self, adapters: Sequence[tuple[Adapter, float]], *, partial: bool = False) -> None:
+        """Put adapters on at their strengths, in place of those that are on.
+
+        Raises Incompatible for an adapter of another base or shape, Unmapped for one that is not fully
+        understood, unless `partial`, and Conflict for two that define one token; the model is then as before.
+        """
+        for adapter, _ in adapters:
+            check_understood(adapter, partial=partial)
+            if adapter.base != self.base:
+                raise Incompatible(f"the adapter is made for {adapter.base}, and this model is {self.base}")
+        previous = self._attachment
+        self.detach()
+        try:
+            attachment = Attachment(self.parts, self._texts, [each for each, _ in adapters], self.plugins or host())
+            attachment.set(_finite([strength for _, strength in adapters]))
+        except BaseException:
+            if previous is not None:
+                previous.install()
+                self._attachment = previous
+            raise
+        attachment.install()
+        self._attachment = attachment
+
+    def strengths(self, values: Sequence[float]) -> None:
+        """Change the strength of every attached adapter, in order."""
+        attached = self._attachment.count if self._attachment else 0
+        if len(values) != attached:
+            raise InvalidArgument(f"{len(values)} strengths were given, and {attached} adapters are attached")
+        if self._attachment:
+            self._attachment.set(_finite(values))
+
+    def detach(self) -> None:
+        """Take all adapters off; the very objects that were there before come back."""
+        if self._attachment:
+            self._attachment.remove()
+        self._attachment = None
+
+    def generate(self, request: Request, on_step: Step | None = None) -> Image:
+        """Draw one picture; the same seed gives the same noise on every device."""
+        drawing = fill(request, self.defaults, self._multiple)
+        options = dict(self.arguments(drawing))
+        try:
+            total = self.timesteps(drawing.steps)
+            if on_step is not None:
+                options["callback_on_step_end"] = _before_next(on_step, total)
+                on_step(0, total)
+            pictures = self.pipeline(
+                prompt=drawing.prompt,
+                width=drawing.width,
+                height=drawing.height,
+                num_inference_steps=drawing.steps,
+                generator=torch.Generator("cpu").manual_seed(drawing.seed),
+                **options,
+            )
+        except LorryError:
+            raise
+        except ValueError as error:
+            raise InvalidArgument(f"this base refuses the request: {error}") from error
+        picture: Image = pictures.images[0]
+        return picture
+
+    def close(self) -> None:
+        """Free the memory; the model is of no use afterwards."""
+        self.detach()
+        self.parts, self._texts, self.pipeline = {}, {}, None
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+
+def _before_next(on_step: Step, total: int) -> Any:  # noqa: ANN401  diffusers' own callback signature
+    def after(_pipeline: object, number: int, _timestep: object, tensors: dict[str, Any]) -> dict[str, Any]:
+        if number + 1 < total:
+            on_step(number + 1, total)
+        return tensors
+
+    return after
+
+
+def _finite(strengths: Sequence[float]) -> Sequence[float]:
+    wrong = next((value for value in strengths if not math.isfinite(value)), None)
+    if wrong is not None:
+        raise InvalidArgument(f"a strength of {wrong} makes no sense; give a number such as 0.8")
+    return strengths

@@ -1,0 +1,66 @@
+"""The bytes of a file, read by range, with a watch on the file staying what it was.
+
+The file is opened for each read (3 µs) and never held: thousands of open adapters cost no descriptors, a file
+lorry has read can be replaced on Windows too, and threads share nothing. It is never mapped: a mapped file
+that somebody shortens kills the process.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+from lorry.errors import InvalidFile, NotFound
+
+
+@dataclass(frozen=True, slots=True)
+class FileSource:
+    """A file as it was when first looked at; two looks at the same unchanged file are equal."""
+
+    path: Path
+    size: int
+    mtime_ns: int
+
+    @classmethod
+    def open(cls, path: Path) -> FileSource:
+        """Look at a file: raises NotFound where there is none, InvalidFile for what is no regular file."""
+        path = Path(path).absolute()
+        try:
+            found = path.stat()
+        except FileNotFoundError:
+            raise NotFound(f"{path} does not exist; check the path") from None
+        except OSError as error:
+            raise InvalidFile(f"{path} cannot be read: {error.strerror}") from error
+        if not stat.S_ISREG(found.st_mode):
+            raise InvalidFile(f"{path} is not a regular file; give the file itself")
+        return cls(path, found.st_size, found.st_mtime_ns)
+
+    def read_into(self, start: int, buffer: memoryview) -> None:
+        """Fill `buffer` with the bytes from `start`.
+
+        Raises InvalidFile where the file ends before, or has changed since it was looked at.
+        """
+        try:
+            with self.path.open("rb", buffering=0) as file:
+                now = os.fstat(file.fileno())
+                if (now.st_size, now.st_mtime_ns) != (self.size, self.mtime_ns):
+                    raise InvalidFile(f"{self.path} has changed since it was opened; open it again")
+                file.seek(start)
+                done = 0
+                while done < len(buffer):  # one call gives at most 2 GiB
+                    got = file.readinto(buffer[done:])
+                    if not got:
+                        raise InvalidFile(
+                            f"{self.path} ends {len(buffer) - done} bytes short of what was asked for; fetch it again"
+                        )
+                    done += got
+        except OSError as error:
+            raise InvalidFile(f"{self.path} can no longer be read: {error.strerror}; open it again") from error
+
+    def read(self, start: int, length: int) -> bytes:
+        """Read `length` bytes from `start`, or fewer where the file ends before."""
+        data = bytearray(max(0, min(length, self.size - start)))
+        self.read_into(start, memoryview(data))
+        return bytes(data)

@@ -1,0 +1,30 @@
+"""Where an adapter came from, so that what was not changed is written back as it was."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from lorry.ir.layer import Layer
+from lorry.ir.module_path import ModulePath
+from lorry.ir.tensor_map import TensorMap
+from lorry.ir.token import Token
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Frame:
+    """One source as it was read: its bytes, its format, and which keys made which layers and tokens.
+
+    `path` is what was opened: a file, or a folder whose files `source.paths` lists.
+    `layers` and `tokens` are the very objects read from it: one that is still in the adapter has not
+    been changed, so its keys are replayed. `claims` lists the keys behind each module path or token text.
+    """
+
+    path: Path
+    container: str
+    dialect: str
+    source: TensorMap
+    layers: Mapping[ModulePath, tuple[Layer, ...]]
+    tokens: Mapping[str, Token]
+    claims: Mapping[ModulePath | str, tuple[str, ...]]

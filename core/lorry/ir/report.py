@@ -1,0 +1,17 @@
+"""What reading could and could not make of a source."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """Every key of the source, either used or unmapped with the reason; and what the file cannot tell.
+
+    `ambiguous` pairs what is open (scale, base, component …) with why, and how it was settled.
+    """
+
+    used: tuple[str, ...] = ()
+    unmapped: tuple[tuple[str, str], ...] = ()
+    ambiguous: tuple[tuple[str, str], ...] = ()

@@ -1,0 +1,16 @@
+"""A learned token: text in the prompt that stands for learned vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from lorry.ir.tensor import TensorRef
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Token:
+    """The text and its vectors by text encoder component, each of shape (n, dim)."""
+
+    text: str
+    vectors: Mapping[str, TensorRef]

@@ -1,0 +1,52 @@
+"""From a path to a tensor map: which container reads it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from lorry.errors import InvalidFile, NotFound, NotRecognised
+from lorry.ir.tensor_map import TensorMap
+from lorry.plugin.container import Container
+from lorry.plugin.host import Host, host
+
+
+def read_file(path: Path, plugins: Host | None = None) -> tuple[Container, TensorMap]:
+    """Read a file or folder through the container whose sniff accepts it.
+
+    Raises NotFound for a missing path, InvalidFile for an empty or broken file, and NotRecognised where
+    no installed container reads it, saying what it looks like.
+    """
+    plugins = plugins or host()
+    path = Path(path)
+    if not path.exists():
+        raise NotFound(f"{path} does not exist; check the path")
+    if path.is_file() and path.stat().st_size == 0:
+        raise InvalidFile(f"{path} is empty (0 bytes); the download or copy was cut off, fetch it again")
+    for container in plugins.containers().values():
+        if container.sniff(path):
+            return container, container.read(path)
+    raise NotRecognised(f"{path} {looks_like(path)}; lorry reads {', '.join(plugins.containers()) or 'nothing here'}")
+
+
+_SIGNATURES = (
+    (b"\x89PNG", "is a PNG picture"),
+    (b"\xff\xd8\xff", "is a JPEG picture"),
+    (b"RIFF", "is a RIFF file (WebP picture, sound or video)"),
+    (b"GGUF", "is a GGUF file: quantised weights, which no arithmetic here can use"),
+    (b"PK", "is a zip archive, but not one that torch wrote"),
+    (b"version https://git-lfs", "is a git-lfs pointer, not the file itself: run git lfs pull"),
+    (b"<!DOCTYPE", "is a web page: the download needs a login, or the address is wrong"),
+    (b"<html", "is a web page: the download needs a login, or the address is wrong"),
+    (b"{", "is JSON text"),
+)
+
+
+def looks_like(path: Path) -> str:
+    """Say in words what the path seems to be, for an error message."""
+    if path.is_dir():
+        if (path / "model_index.json").exists() or any(path.glob("*/config.json")):
+            return "is a base model's folder, not an adapter's"
+        return "is a folder that holds no adapter"
+    with path.open("rb") as file:
+        head = file.read(64)
+    return next((text for magic, text in _SIGNATURES if head.startswith(magic)), "is no container of tensors")

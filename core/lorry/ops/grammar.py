@@ -1,0 +1,129 @@
+"""The keys of one dialect for one base: from key to module and suffix, and back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache, cached_property
+from typing import NamedTuple
+
+from lorry.ops.names import OWN, NameTable, Target, name_table
+from lorry.plugin.base_model import BaseModel, Component, Naming
+from lorry.plugin.dialect import Dialect
+from lorry.plugin.kind import Kind, Spelling
+
+
+class Place(NamedTuple):
+    """A module as a key names it: by prefix and name in the file, and what that stands for."""
+
+    component: str
+    prefix: str
+    scheme: str
+    module: str
+    target: Target
+
+
+class Spelled(NamedTuple):
+    """A kind with the spelling a dialect uses for it."""
+
+    kind: Kind
+    spelling: Spelling
+
+
+@dataclass(frozen=True)
+class Grammar:
+    """How `dialect` names the modules of `base`, and the kinds it can spell."""
+
+    dialect: Dialect
+    base: BaseModel
+    kinds: tuple[Kind, ...]
+
+    @cached_property
+    def spelled(self) -> tuple[Spelled, ...]:
+        """Every kind and spelling the dialect speaks, in its own order of families."""
+        return tuple(
+            Spelled(kind, spelling)
+            for family in self.dialect.spellings
+            for kind in self.kinds
+            for spelling in kind.spellings
+            if spelling.family == family
+        )
+
+    @cached_property
+    def suffixes(self) -> frozenset[str]:
+        """Every suffix any of them uses."""
+        return frozenset(suffix for each in self.spelled for suffix in each.spelling.slots)
+
+    def split(self, key: str) -> tuple[str, str] | None:
+        """Cut a key into the part before a known suffix and that suffix; None where no suffix is known."""
+        at = key.find(".")
+        while at >= 0:
+            if key[at + 1 :] in self.suffixes:
+                return key[:at], key[at + 1 :]
+            at = key.find(".", at + 1)
+        return None
+
+    def places(self, stem: str) -> list[Place]:
+        """Return every module the part before the suffix can name; several only where prefixes are missing."""
+        found = []
+        for lead, prefix, component, tables in self._prefixes:
+            if not stem.startswith(lead):
+                continue
+            module = stem[len(lead) :]
+            for table in tables:
+                target = table.find(module)
+                if target is not None:
+                    found.append(Place(component, prefix, table.scheme, module, target))
+                    break
+        return found
+
+    def key(self, prefix: str, target: Target, suffix: str) -> str:
+        """Spell a key."""
+        return f"{self._lead(prefix)}{target.name}.{suffix}"
+
+    def naming(self, component: str) -> Naming | None:
+        """Return how the dialect names a component, or None where it does not."""
+        found = self.base.component(component)
+        return _naming(found, self.dialect.naming) if found and _speaks(found, self.dialect.naming) else None
+
+    def covering(self, component: str, scheme: str, module: str) -> Target | None:
+        """Return what a scheme has for one of our modules: itself, or the fused module it is part of."""
+        found = self.base.component(component)
+        if found is None:
+            return None
+        return next(name_table(found, scheme, self.dialect.separator).covering(module), None)
+
+    @cached_property
+    def _prefixes(self) -> tuple[tuple[str, str, str, tuple[NameTable, ...]], ...]:
+        rows = [
+            (
+                self._lead(prefix),
+                prefix,
+                component.name,
+                tuple(name_table(component, scheme, self.dialect.separator) for scheme in naming.schemes),
+            )
+            for component in self.base.components
+            if _speaks(component, self.dialect.naming)
+            for naming in [_naming(component, self.dialect.naming)]
+            for prefix in naming.prefixes
+        ]
+        return tuple(sorted(rows, key=lambda row: -len(row[0])))
+
+    def _lead(self, prefix: str) -> str:
+        return self.dialect.lead + (prefix + self.dialect.separator if prefix else "")
+
+
+@cache
+def compiled(dialect: Dialect, base: BaseModel, kinds: tuple[Kind, ...]) -> Grammar:
+    """Return the grammar of a dialect for a base, compiled once."""
+    return Grammar(dialect, base, kinds)
+
+
+def _speaks(component: Component, family: str) -> bool:
+    return not family or family in component.naming
+
+
+def _naming(component: Component, family: str) -> Naming:
+    """Without a family the module name stands alone, in our own scheme or any other the table knows."""
+    if not family:
+        return component.naming.get("", Naming(prefixes=("",), schemes=(OWN,)))
+    return component.naming[family]

@@ -1,0 +1,164 @@
+"""What a source may be: every dialect and base asked, every answer scored, every refusal with its reason."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lorry.errors import InvalidFile
+from lorry.ir.layer import Layer
+from lorry.ir.module_path import ModulePath
+from lorry.ir.tensor_map import TensorMap
+from lorry.ops.grammar import compiled
+from lorry.ops.parse import Draft, Shapes, parse
+from lorry.plugin.base_model import BaseModel
+from lorry.plugin.host import Host
+
+_CLAIM_FIELDS = ("ss_base_model_version", "modelspec.architecture")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """One way of reading a source, with how well it goes.
+
+    `score` is the share of keys it explains, from 0 to 1. `evidence` decides between equal scores: widths
+    of published models and the header's own claim, each for or against. `reason` says in words what speaks
+    for it, or what it missed. `broken` is set where the source is this dialect's but damaged.
+    """
+
+    dialect: str
+    base: str = ""
+    score: float = 0.0
+    evidence: int = 0
+    reason: str = ""
+    kinds: tuple[str, ...] = ()
+    layers: int = 0
+    tokens: tuple[str, ...] = ()
+    broken: InvalidFile | None = None
+    draft: Draft | None = field(default=None, repr=False)
+
+    @property
+    def rank(self) -> tuple[float, int]:
+        """What candidates are ordered by."""
+        return self.score, self.evidence
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """All candidates for a source, best first; the refused ones have score 0."""
+
+    path: Path
+    container: str
+    candidates: tuple[Candidate, ...]
+    keys: int
+
+    @property
+    def best(self) -> Candidate | None:
+        """Return the best candidate, or None where nothing reads the source."""
+        first = self.candidates[0] if self.candidates else None
+        return first if first and first.score > 0 else None
+
+    @property
+    def rivals(self) -> tuple[Candidate, ...]:
+        """Return the candidates that are as good as the best one."""
+        return tuple(each for each in self.candidates if self.best and each.rank == self.best.rank)[1:]
+
+
+def candidates(
+    source: TensorMap,
+    plugins: Host,
+    base: str | None = None,
+    shapes: Shapes | None = None,
+) -> tuple[Candidate, ...]:
+    """Ask every dialect about a source, for every base or for one; best first."""
+    found = list(_ask(source, plugins, base, shapes))
+    return tuple(sorted(found, key=lambda each: each.rank, reverse=True))
+
+
+def _ask(source: TensorMap, plugins: Host, only: str | None, shapes: Shapes | None) -> Iterator[Candidate]:
+    kinds = tuple(plugins.kinds().values())
+    bases = [base for base in plugins.base_models().values() if only in (None, base.id)]
+    for dialect in plugins.dialects().values():
+        refusal = dialect.refuse(source)
+        if refusal:
+            yield Candidate(dialect=dialect.name, reason=refusal)
+            continue
+        for base in bases:
+            try:
+                draft = parse(source, compiled(dialect, base, kinds), shapes)
+            except InvalidFile as error:
+                yield Candidate(dialect=dialect.name, base=base.id, reason=str(error), broken=error)
+            else:
+                yield _score(dialect.name, base, source, draft, plugins)
+
+
+def _score(dialect: str, base: BaseModel, source: TensorMap, draft: Draft, plugins: Host) -> Candidate:
+    total = len(draft.used) + len(draft.unmapped)
+    if not draft.used:
+        missed = next(iter(draft.unmapped.items()), ("", "it holds no tensors"))
+        return Candidate(dialect=dialect, base=base.id, reason=f"{missed[0]}: {missed[1]}", draft=draft)
+    contradiction, evidence = _probe(base, draft, plugins)
+    if contradiction:
+        return Candidate(dialect=dialect, base=base.id, reason=contradiction, draft=draft)
+    words = [f"{len(draft.used)} of {total} keys"]
+    claim = next((source.metadata[key] for key in _CLAIM_FIELDS if key in source.metadata), "")
+    if claim and any(claim.startswith(each) for each in base.claims):
+        evidence += 1
+        words.append(f"the header says {claim}")
+    if evidence > 0:
+        words.append("widths agree" if not claim else "")
+    layers = [layer for each in draft.layers.values() for layer in each]
+    return Candidate(
+        dialect=dialect,
+        base=base.id,
+        score=len(draft.used) / total,
+        evidence=evidence,
+        reason=", ".join(word for word in words if word),
+        kinds=_kinds(layers, draft),
+        layers=len(layers),
+        tokens=tuple(draft.tokens),
+        draft=draft,
+    )
+
+
+def _kinds(layers: Iterable[Layer], draft: Draft) -> tuple[str, ...]:
+    return tuple(sorted({layer.kind for layer in layers} | ({"textual-inversion"} if draft.tokens else set())))
+
+
+def target_shapes(layers: Mapping[ModulePath, Iterable[Layer]], plugins: Host) -> dict[ModulePath, tuple[int, ...]]:
+    """Return the weight shape each module must have, as far as the layers' slots tell (-1: not told)."""
+    kinds = plugins.kinds()
+    return {
+        path: target(layer.slots)
+        for path, stack in layers.items()
+        for layer in stack
+        if layer.param == "weight" and (target := kinds[layer.kind].target)
+    }
+
+
+def probe_shapes(base: BaseModel, shapes: Mapping[ModulePath, tuple[int, ...]]) -> tuple[str, int]:
+    """Hold shapes against a base's probes: return what rules it out, if anything, and the evidence of widths."""
+    evidence = 0
+    for probe in base.probes:
+        hits = [(path, shape) for path, shape in shapes.items()
+                if path.component == probe.component and path.name.endswith(probe.module)]
+        if not hits:
+            continue
+        path, shape = hits[0]
+        if probe.present is False:
+            return f"{path} exists, and {base.title} has none", 0
+        if probe.ndim is not None and len(shape) != probe.ndim:
+            return f"{path} has {len(shape)} axes, {base.title} has {probe.ndim}", 0
+        if probe.width is not None:
+            evidence += 1 if shape[1] == probe.width else -1
+    return "", evidence
+
+
+def _probe(base: BaseModel, draft: Draft, plugins: Host) -> tuple[str, int]:
+    contradiction, evidence = probe_shapes(base, target_shapes(draft.layers, plugins))
+    for token in draft.tokens.values():
+        for name, ref in token.vectors.items():
+            component = base.component(name)
+            evidence += 1 if component and component.embedding == ref.shape[1] else -1
+    return contradiction, evidence

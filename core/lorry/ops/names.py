@@ -1,0 +1,123 @@
+"""Module names under any scheme and separator, resolved by compiled templates.
+
+A template such as "blocks.{i}.ff.net.0.proj" is looked up by its shape, in which every number is a hole:
+one dictionary lookup a name, dotted or flattened with underscores, at any depth and width. A name that
+two templates claim is an error, never a guess.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import NamedTuple
+
+from lorry.errors import Conflict
+from lorry.plugin.base_model import Component, View
+
+OWN = "diffusers"
+"""The scheme of our own names."""
+
+_HOLE = "#"
+
+
+class Target(NamedTuple):
+    """A view with its indices filled in: the name in the scheme and our modules it stands for."""
+
+    name: str
+    parts: tuple[str, ...]
+    rows: tuple[int, ...]
+    flip: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Template:
+    """One template, cut at the separator: what each number must be, literally or by index name."""
+
+    view: View
+    numbers: tuple[int | str, ...]
+
+    def match(self, numbers: tuple[int, ...]) -> dict[str, int] | None:
+        indices: dict[str, int] = {}
+        for expected, number in zip(self.numbers, numbers, strict=True):
+            wanted = indices.setdefault(expected, number) if isinstance(expected, str) else expected
+            if wanted != number:
+                return None
+        return indices
+
+
+class NameTable:
+    """The names of one component under one scheme, spelled with one separator."""
+
+    def __init__(self, component: Component, scheme: str, separator: str) -> None:
+        self.scheme = scheme
+        self._component, self._separator = component.name, separator
+        self._by_name: dict[tuple[str, ...], list[_Template]] = {}
+        self._by_part: dict[tuple[str, ...], list[_Template]] = {}
+        for view in _views(component, scheme):
+            for text, separated, table in [
+                (view.name, separator, self._by_name),
+                *((part, ".", self._by_part) for part in view.parts),
+            ]:
+                shape, numbers = _cut_template(text, separated)
+                table.setdefault(shape, []).append(_Template(view, numbers))
+
+    def find(self, name: str) -> Target | None:
+        """Return what `name` stands for, or None; raise Conflict where two templates claim it."""
+        shape, numbers = _cut(name, self._separator)
+        found = {
+            _fill(template.view, indices)
+            for template in self._by_name.get(shape, ())
+            if (indices := template.match(numbers)) is not None
+        }
+        if len(found) > 1:
+            raise Conflict(
+                f"{name!r} means {' or '.join(sorted(target.name for target in found))} "
+                f"in scheme {self.scheme} of {self._component}; the base table must tell them apart"
+            )
+        return found.pop() if found else None
+
+    def covering(self, module: str) -> Iterator[Target]:
+        """Yield what the scheme has for our `module`, in table order: alone, or as part of a fused module."""
+        shape, numbers = _cut(module, ".")
+        for template in self._by_part.get(shape, ()):
+            indices = template.match(numbers)
+            if indices is not None:
+                target = _fill(template.view, indices)
+                if module in target.parts:
+                    yield target._replace(name=target.name.replace(".", self._separator))
+
+
+@cache
+def name_table(component: Component, scheme: str, separator: str) -> NameTable:
+    """Return the compiled table, built once."""
+    return NameTable(component, scheme, separator)
+
+
+def _views(component: Component, scheme: str) -> Iterable[View]:
+    if scheme == OWN:
+        return [View(name=template, parts=(template,)) for template in component.modules]
+    return component.schemes.get(scheme, ())
+
+
+def _cut(name: str, separator: str) -> tuple[tuple[str, ...], tuple[int, ...]]:
+    words = name.split(separator)
+    numbers = tuple(int(word) for word in words if word.isdecimal())
+    return tuple(_HOLE if word.isdecimal() else word for word in words), numbers
+
+
+def _cut_template(template: str, separator: str) -> tuple[tuple[str, ...], tuple[int | str, ...]]:
+    shape: list[str] = []
+    numbers: list[int | str] = []
+    for word in template.replace(".", separator).split(separator):
+        if word.isdecimal() or word.startswith("{"):
+            shape.append(_HOLE)
+            numbers.append(int(word) if word.isdecimal() else word.strip("{}"))
+        else:
+            shape.append(word)
+    return tuple(shape), tuple(numbers)
+
+
+def _fill(view: View, indices: Mapping[str, int]) -> Target:
+    parts = tuple(part.format_map(indices) for part in view.parts)
+    return Target(view.name.format_map(indices), parts, view.rows, view.flip)

@@ -1,0 +1,81 @@
+"""Writing without ever leaving half a file: a temporary name beside the target, then one rename."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from lorry.errors import Conflict, NotFound
+
+
+@contextmanager
+def replacing(target: Path, *, force: bool = False) -> Iterator[Path]:
+    """Yield a new path beside `target` to write a file or folder at, and rename it there at the end.
+
+    Whatever is raised inside, Ctrl-C included, the new path is removed and `target` is as it was. Raises
+    Conflict where something is at `target` already, unless `force`; NotFound where its folder is missing.
+    """
+    target = Path(target)
+    if not target.parent.is_dir():
+        raise NotFound(f"{target.parent} is not a folder; make it first, or choose another output")
+    if _exists(target) and not force:
+        raise Conflict(f"{target} exists; choose another output, or say --force to replace it")
+    draft = target.parent / f".{target.name}.{secrets.token_hex(4)}.part"
+    try:
+        yield draft
+        _sync(draft)
+        if draft.is_dir() or target.is_dir():
+            _replace_folder(draft, target)
+        elif force:
+            draft.replace(target)
+        else:
+            _move_new(draft, target)
+    finally:
+        remove(draft)
+
+
+def remove(path: Path) -> None:
+    """Remove a file or folder, if it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _exists(path: Path) -> bool:
+    return path.exists() or path.is_symlink()
+
+
+def _sync(path: Path) -> None:
+    files = [each for each in path.rglob("*") if each.is_file()] if path.is_dir() else [path]
+    for file in files:
+        with file.open("rb+") as handle:
+            os.fsync(handle.fileno())
+
+
+def _move_new(draft: Path, target: Path) -> None:
+    """Rename onto a name that must still be free: a link refuses where a rename would replace."""
+    try:
+        os.link(draft, target)
+    except FileExistsError as error:
+        raise Conflict(f"{target} appeared meanwhile; nothing was written") from error
+    except OSError:  # no hard links on this disk (FAT, some network ones)
+        draft.rename(target)
+
+
+def _replace_folder(draft: Path, target: Path) -> None:
+    """Move the old one aside first: a folder cannot be renamed onto another."""
+    aside = target.parent / f".{target.name}.{secrets.token_hex(4)}.old"
+    if _exists(target):
+        target.rename(aside)
+    try:
+        draft.rename(target)
+    except OSError:
+        if _exists(aside):
+            aside.rename(target)
+        raise
+    remove(aside)

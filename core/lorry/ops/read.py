@@ -1,0 +1,229 @@
+"""Opening an adapter: path or reference, one file or several, to one `Adapter`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from lorry.errors import Conflict, Incompatible, InvalidArgument, NotFound, NotRecognised
+from lorry.ir.adapter import Adapter
+from lorry.ir.frame import Frame
+from lorry.ir.module_path import ModulePath
+from lorry.ir.report import Report
+from lorry.ir.tensor_map import TensorMap
+from lorry.ops.base import Base, open_base
+from lorry.ops.files import read_file
+from lorry.ops.identify import Candidate, Identity, candidates, target_shapes
+from lorry.ops.names import OWN, name_table
+from lorry.plugin.host import Host, host
+
+AdapterPath = str | Path | Sequence[str | Path]
+
+_SIDE_SUFFIXES = (".json", ".md", ".txt", ".png", ".jpg", ".jpeg", ".webp", ".yaml", ".toml")
+_LARGEST_SIDE = 1 << 20
+
+
+def open_adapter(path: AdapterPath, base: Base | str | Path | None = None, plugins: Host | None = None) -> Adapter:
+    """Open an adapter lazily: a file, a folder, the list of an adapter's files, or a reference.
+
+    With `base`, names without a prefix and doubtful shapes are settled by it, and an adapter made for
+    another base raises Incompatible. Raises NotFound, InvalidFile and NotRecognised.
+    """
+    plugins = plugins or host()
+    opened = open_base(base, plugins) if isinstance(base, str | Path) else base
+    sources = _sources(resolve(path, plugins), plugins)
+    asked = [_candidates(source, path, plugins, opened) for path, _, source in sources]
+    chosen = _choose_base(asked)
+    adapters = [
+        _assemble(path, container, source, found, chosen, plugins)
+        for (path, container, source), found in zip(sources, asked, strict=True)
+    ]
+    adapter = adapters[0] if len(adapters) == 1 else _unite(adapters)
+    if opened is not None:
+        check_fits(adapter, opened, plugins)
+    return adapter
+
+
+def identify(path: str | Path, plugins: Host | None = None) -> Identity:
+    """Say what a file or folder is: all candidates scored, with reasons. Reads headers only, never torch."""
+    plugins = plugins or host()
+    found = resolve(path, plugins)
+    opened, container, source = _sources(found, plugins)[0]
+    return Identity(
+        path=opened,
+        container=container,
+        candidates=candidates(source, plugins),
+        keys=len(source.tensors),
+    )
+
+
+def resolve(path: AdapterPath, plugins: Host) -> tuple[Path, ...]:
+    """Return the files of a path or of a reference that a store answers; raise NotFound."""
+    if not isinstance(path, str | Path):
+        if not path:
+            raise InvalidArgument("an empty list names no adapter")
+        return tuple(Path(each) for each in path)
+    if Path(path).exists() or isinstance(path, Path):
+        return (Path(path),)
+    for store in plugins.stores().values():
+        files = store.adapter(path)
+        if files:
+            return files
+    raise NotFound(f"{path} is neither a path nor a reference that a store knows; lorry ls lists what there is")
+
+
+def check_fits(adapter: Adapter, base: Base, plugins: Host | None = None) -> None:
+    """Raise Incompatible, naming the first module that is missing in `base` or has another shape there."""
+    plugins = plugins or host()
+    if adapter.base != base.id:
+        titles = {name: model.title for name, model in plugins.base_models().items()}
+        raise Incompatible(
+            f"the adapter is made for {titles.get(adapter.base, adapter.base)}, and {base.path} is "
+            f"{titles.get(base.id, base.id)}; choose a base of its own family"
+        )
+    for path, wanted in target_shapes(adapter.layers, plugins).items():
+        if path.component not in base.components:
+            raise Incompatible(f"the adapter changes {path.component}, and {base.path} has no such component")
+        known = base.shapes.get(path)
+        if known is None:
+            raise Incompatible(f"the adapter changes {path}, and {base.path} has no such module: another size of model?")
+        if not _agree(wanted, known):
+            raise Incompatible(
+                f"the adapter is for another base: its layer at {path} is for a weight of shape {list(wanted)}, "
+                f"and in {base.path} it is {list(known)}"
+            )
+
+
+def _agree(wanted: tuple[int, ...], known: tuple[int, ...]) -> bool:
+    """A 1×1 convolution and a linear layer over the same channels take the same factors."""
+    short, long = sorted((wanted, known), key=len)
+    return all(a in (-1, b) or b == -1 for a, b in zip(short, long, strict=False)) and all(
+        each == 1 for each in long[len(short) :]
+    )
+
+
+def _sources(paths: Sequence[Path], plugins: Host) -> list[tuple[Path, str, TensorMap]]:
+    """Read every file of tensors; the small files beside them (a configuration, a card) go with each."""
+    weights = [path for path in paths if path.is_dir() or path.suffix.lower() not in _SIDE_SUFFIXES or len(paths) == 1]
+    sides = {
+        path.name: path.read_bytes()
+        for path in paths
+        if path not in weights and path.is_file() and path.stat().st_size <= _LARGEST_SIDE
+    }
+    if not weights:
+        raise NotRecognised(f"none of {', '.join(map(str, paths))} holds tensors")
+    read = [(path, *read_file(path, plugins)) for path in weights]
+    return [
+        (path, container.name, replace(source, sides={**sides, **source.sides})) for path, container, source in read
+    ]
+
+
+def _candidates(source: TensorMap, where: Path, plugins: Host, base: Base | None) -> tuple[Candidate, ...]:
+    """Ask about one source; raise what is broken, and say what it is where nothing reads it."""
+    shapes = base.shapes if base else None
+    found = candidates(source, plugins, base.id if base else None, shapes)
+    best = found[0] if found else None
+    broken = next((each.broken for each in found if each.broken), None)
+    if broken and (best is None or best.score < 1):
+        raise type(broken)(f"{where}: {broken}")
+    if best is not None and best.score > 0:
+        return found
+    if base is not None:
+        others = [each for each in candidates(source, plugins) if each.score > 0]
+        if others:
+            titles = {name: model.title for name, model in plugins.base_models().items()}
+            raise Incompatible(f"{where} is for {titles[others[0].base]}, not for {titles[base.id]} ({base.path})")
+    raise NotRecognised(f"{where} {_strange(source, plugins)}", {f"{e.dialect} {e.base}".strip(): e.reason for e in found})
+
+
+def _strange(source: TensorMap, plugins: Host) -> str:
+    if not source.tensors:
+        return "holds no tensors"
+    for model in plugins.base_models().values():
+        for component in model.components:
+            table = name_table(component, OWN, ".")
+            hits = sum(1 for key in source.tensors if table.find(key.rpartition(".")[0]))
+            if hits * 2 > len(source.tensors):
+                return f"is a base model's weights ({model.title}, {component.name}), not an adapter; open it with open_base"
+    families = sorted({key.rsplit(".", 2)[-1] if "." in key else key for key in source.tensors})[:4]
+    example = next(iter(source.tensors))
+    return (
+        f"is no adapter that an installed dialect and kind read: {len(source.tensors)} keys such as {example!r} "
+        f"(endings {', '.join(families)}); lorry identify shows every candidate's reason"
+    )
+
+
+def _choose_base(asked: Sequence[tuple[Candidate, ...]]) -> str:
+    """Choose the base that explains all files of an adapter best together."""
+    totals: dict[str, tuple[float, int]] = {}
+    for found in asked:
+        best: dict[str, Candidate] = {}
+        for each in found:
+            if each.base and each.score > 0 and (each.base not in best or each.rank > best[each.base].rank):
+                best[each.base] = each
+        for name, candidate in best.items():
+            score, evidence = totals.get(name, (0.0, 0))
+            totals[name] = score + candidate.score, evidence + candidate.evidence
+    return max(totals, key=lambda name: totals[name])
+
+
+def _assemble(  # noqa: PLR0913  all of it goes into the frame
+    path: Path, container: str, source: TensorMap, found: Sequence[Candidate], base: str, plugins: Host
+) -> Adapter:
+    chosen = next((each for each in found if each.base == base and each.score > 0), None)
+    if chosen is None or chosen.draft is None:
+        raise Incompatible(f"{path} is not for {base}, as the other files of this adapter are")
+    draft = chosen.draft
+    rivals = [each for each in found if each.rank == chosen.rank and each is not chosen]
+    ambiguous = list(draft.ambiguous)
+    if others := sorted({each.base for each in rivals} - {base}):
+        titles = [plugins.base_models()[name].title for name in (base, *others)]
+        ambiguous.append(("base", f"it fits {' and '.join(titles)} alike; read as {titles[0]}"))
+    layers = {module: tuple(stack) for module, stack in draft.layers.items()}
+    frame = Frame(
+        path=path,
+        container=container,
+        dialect=chosen.dialect,
+        source=source,
+        layers=layers,
+        tokens=dict(draft.tokens),
+        claims={claim: tuple(keys) for claim, keys in draft.claims.items()},
+    )
+    return Adapter(
+        base=base,
+        layers=layers,
+        tokens=dict(draft.tokens),
+        metadata=source.metadata,
+        extras={key: source.tensors[key] for key in draft.unmapped},
+        origin=(frame,),
+        report=Report(
+            used=tuple(draft.used), unmapped=tuple(draft.unmapped.items()), ambiguous=tuple(ambiguous)
+        ),
+    )
+
+
+def _unite(adapters: Sequence[Adapter]) -> Adapter:
+    """Join the files of one adapter (a LoRA and its learned tokens): layers side by side, tokens by text."""
+    layers: dict[ModulePath, tuple[object, ...]] = {}
+    tokens: dict[str, object] = {}
+    metadata: dict[str, str] = {}
+    for adapter in adapters:
+        for path, stack in adapter.layers.items():
+            layers[path] = (*layers.get(path, ()), *stack)
+        if twice := tokens.keys() & adapter.tokens.keys():
+            raise Conflict(f"the token {sorted(twice)[0]!r} is in two of the files; open them one by one")
+        tokens |= adapter.tokens
+        metadata |= {key: value for key, value in adapter.metadata.items() if key not in metadata}
+    united: Mapping[str, object] = {"layers": layers, "tokens": tokens, "metadata": metadata}
+    return replace(
+        adapters[0],
+        **united,  # type: ignore[arg-type]
+        extras={key: ref for adapter in adapters for key, ref in adapter.extras.items()},
+        origin=tuple(frame for adapter in adapters for frame in adapter.origin),
+        report=Report(
+            used=tuple(key for adapter in adapters for key in adapter.report.used),
+            unmapped=tuple(each for adapter in adapters for each in adapter.report.unmapped),
+            ambiguous=tuple(dict.fromkeys(each for adapter in adapters for each in adapter.report.ambiguous)),
+        ),
+    )

@@ -1,0 +1,123 @@
+"""Fused modules: a layer of the whole cut into layers of its parts, and parts joined into the whole.
+
+Splitting is exact for every kind: the slots that carry output rows are cut, the others are shared by all
+parts, byte for byte. Joining is exact and of the same size where the shared slots agree; otherwise the
+kind itself must know how (LoRA: block-diagonal, at the sum of the ranks).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import accumulate, pairwise
+
+from lorry.errors import InvalidFile
+from lorry.ir.adapter import Adapter
+from lorry.ir.layer import Layer
+from lorry.ir.module_path import ModulePath
+from lorry.ir.tensor import TensorRef
+from lorry.ops.names import Target
+from lorry.plugin.kind import Kind
+
+
+def split(layer: Layer, kind: Kind, target: Target) -> list[Layer]:
+    """Cut a layer of a fused module into one layer a part; raise InvalidFile where its rows do not divide."""
+    slots = {slot: ref for slot, ref in layer.slots.items() if slot in kind.row_slots}
+    for slot, ref in slots.items():
+        if not ref.shape or ref.shape[0] % (2 if target.flip else sum(target.rows)):
+            raise InvalidFile(
+                f"{target.name}: {ref.shape[0] if ref.shape else 0} rows of {slot} do not divide into "
+                f"{len(target.parts)} parts of {':'.join(map(str, target.rows))}"
+            )
+    if target.flip:
+        return [replace(layer, slots={**layer.slots, **{slot: flip(ref) for slot, ref in slots.items()}})]
+    if len(target.parts) == 1:
+        return [layer]
+    return [
+        replace(layer, slots={**layer.slots, **{slot: _part(ref, target, at) for slot, ref in slots.items()}})
+        for at in range(len(target.parts))
+    ]
+
+
+def join(parts: Sequence[Layer | None], kind: Kind, target: Target) -> Layer | None:
+    """Join the layers of all parts of a fused module, or return None where this kind cannot.
+
+    A missing part (None) changes nothing in the base and is joined as zeros.
+    """
+    first = next(part for part in parts if part is not None)
+    if len(parts) == 1:
+        slots = {
+            slot: flip(ref) if target.flip and slot in kind.row_slots else ref for slot, ref in first.slots.items()
+        }
+        return replace(first, slots=slots)
+    present = [part for part in parts if part is not None]
+    if len(present) == len(parts) and _alike(present, kind):
+        rows = {
+            slot: TensorRef.cat([part.slots[slot] for part in present])
+            for slot in kind.row_slots
+            if slot in first.slots
+        }
+        if all(ref.shape[0] % sum(target.rows) == 0 for ref in rows.values()):
+            return replace(first, slots={**first.slots, **rows})
+    if kind.fuse is None:
+        return None
+    return kind.fuse(parts, _rows(parts, kind, target))
+
+
+def separated(adapter: Adapter, kinds: Mapping[str, Kind]) -> Adapter:
+    """Give every part of a fused module only what is its own, where parts were joined and not trained as one.
+
+    Reads the slots that carry output rows. Parts that share anything stay as they are.
+    """
+    layers = dict(adapter.layers)
+    for frame in adapter.origin:
+        groups: dict[tuple[str, ...], list[ModulePath]] = {}
+        for path in frame.layers:
+            groups.setdefault(frame.claims[path], []).append(path)
+        for paths in groups.values():
+            stacks = [layers.get(path, ()) for path in paths]
+            if len(paths) < 2 or any(len(stack) != 1 for stack in stacks):  # noqa: PLR2004  one module is not fused
+                continue
+            separate = kinds[stacks[0][0].kind].separate
+            parts = separate([stack[0] for stack in stacks]) if separate else None
+            for path, part in zip(paths, parts or (), strict=False):
+                if part is None:
+                    del layers[path]
+                else:
+                    layers[path] = (part,)
+    return replace(adapter, layers=layers)
+
+
+def _part(ref: TensorRef, target: Target, at: int) -> TensorRef:
+    return ref.rows(*bounds(ref.shape[0], target.rows)[at])
+
+
+def _alike(parts: Sequence[Layer], kind: Kind) -> bool:
+    first = parts[0]
+    return all(
+        part.scale == first.scale
+        and part.slots.keys() == first.slots.keys()
+        and all(ref.same(first.slots[slot]) for slot, ref in part.slots.items() if slot not in kind.row_slots)
+        and all(ref.dtype == first.slots[slot].dtype for slot, ref in part.slots.items())
+        for part in parts[1:]
+    )
+
+
+def _rows(parts: Sequence[Layer | None], kind: Kind, target: Target) -> list[int]:
+    """Return the rows of every part, reckoning missing ones from the shares of those present."""
+    known = {at: part.slots[kind.row_slots[0]].shape[0] for at, part in enumerate(parts) if part is not None}
+    at, rows = next(iter(known.items()))
+    unit = rows // target.rows[at]
+    return [known.get(part, unit * share) for part, share in enumerate(target.rows)]
+
+
+def flip(ref: TensorRef) -> TensorRef:
+    """Swap the two halves of the rows; twice is nothing."""
+    half = ref.shape[0] // 2
+    return TensorRef.cat([ref.rows(half, ref.shape[0]), ref.rows(0, half)])
+
+
+def bounds(rows: int, shares: Sequence[int]) -> list[tuple[int, int]]:
+    """Return the first and last row of each part when `rows` are dealt out by `shares`."""
+    unit = rows // sum(shares)
+    return list(pairwise(accumulate((share * unit for share in shares), initial=0)))

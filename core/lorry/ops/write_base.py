@@ -1,0 +1,123 @@
+"""Writing a baked base as a folder: changed tensors computed as they are written, everything else copied."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from lorry.errors import Incompatible
+from lorry.ir.tensor import Segment, TensorRef
+from lorry.ir.tensor_map import TensorMap
+from lorry.ir.token import Token
+from lorry.ops.bake import Baked
+from lorry.ops.files import read_file
+from lorry.ops.output import replacing
+from lorry.plugin.base_model import BaseModel, Component
+
+_WEIGHT_SUFFIXES = (".safetensors", ".bin", ".ckpt", ".pt", ".pth", ".index.json", ".msgpack", ".onnx")
+
+
+def write_base(baked: Baked, path: str | Path, *, tokens: Sequence[Token] = (), force: bool = False) -> None:
+    """Write the base with its changes as a folder of the same layout at `path`.
+
+    Files in which nothing changes are copied bit for bit; the others are streamed, one changed tensor in
+    memory at a time. `tokens` join the tokenizers and the text encoders' embeddings. Weight files that the
+    base did not open (other precisions, root checkpoints) would be stale and are left out.
+    """
+    base = baked.base
+    with replacing(Path(path), force=force) as draft:
+        _copy_rest(base.path, draft)
+        grown = _Vocabulary(baked, draft).add(tokens) if tokens else {}
+        for file, names in base.files.items():
+            place = draft / file.relative_to(base.path)
+            if not any(name in baked.changes or name in grown for name in names.values()):
+                shutil.copyfile(file, place)
+                continue
+            _, source = read_file(file, baked.plugins)
+            tensors = {
+                key: grown.get(name) or (_computed(baked, name, ref) if name in baked.changes else ref)
+                for key, ref in source.tensors.items()
+                for name in [names[key]]
+            }
+            writer = baked.plugins.get("containers", "safetensors").write
+            writer(TensorMap(tensors=tensors, metadata=source.metadata), _as_safetensors(place))
+
+
+class _Computed:
+    """Bytes of a baked tensor: computed when the first byte is read, dropped after the last."""
+
+    def __init__(self, baked: Baked, name: str, ref: TensorRef) -> None:
+        self._baked, self._name, self._ref = baked, name, ref
+        self._bytes = b""
+
+    def read_into(self, start: int, buffer: memoryview) -> None:
+        if not self._bytes:
+            self._bytes = TensorRef.from_torch(self._baked.compute(self._name, self._ref)).tobytes()
+        buffer[:] = self._bytes[start : start + len(buffer)]
+        if start + len(buffer) == self._ref.nbytes:
+            self._bytes = b""
+
+
+class _Vocabulary:
+    """Learned tokens added to the tokenizers of a new folder, and the embeddings they make longer."""
+
+    def __init__(self, baked: Baked, folder: Path) -> None:
+        self._baked, self._folder = baked, folder
+        self._model: BaseModel = baked.plugins.get("base_models", baked.base.id)
+
+    def add(self, tokens: Sequence[Token]) -> Mapping[str, TensorRef]:
+        """Add the tokens and return the embeddings that grew, by tensor name."""
+        grown: dict[str, TensorRef] = {}
+        for component in self._model.components:
+            mine = [token for token in tokens if component.name in token.vectors]
+            if mine:
+                grown |= self._grow(component, mine)
+        return grown
+
+    def _grow(self, component: Component, tokens: Sequence[Token]) -> dict[str, TensorRef]:
+        import torch
+        from transformers import AutoTokenizer
+
+        name = f"{component.name}.{component.vocabulary}.weight"
+        folder = self._folder / component.tokenizer
+        if name not in self._baked.base.tensors or not folder.is_dir():
+            raise Incompatible(f"{self._baked.base.path} has no {name} or no {component.tokenizer} to add tokens to")
+        matrix = self._baked[name]
+        tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        for token in tokens:
+            vectors = token.vectors[component.name].torch(dtype=matrix.dtype)
+            if vectors.shape[1] != matrix.shape[1]:
+                raise Incompatible(
+                    f"the token {token.text!r} has vectors of width {vectors.shape[1]}, {name} has {matrix.shape[1]}"
+                )
+            words = [token.text, *(f"{token.text}_{at}" for at in range(1, len(vectors)))]
+            tokenizer.add_tokens(words)
+            rows = [tokenizer.convert_tokens_to_ids(word) for word in words]
+            missing = max(rows) + 1 - len(matrix)
+            if missing > 0:
+                matrix = torch.cat([matrix, matrix.new_zeros(missing, matrix.shape[1])])
+            matrix[rows] = vectors
+        tokenizer.save_pretrained(folder)
+        config = self._folder / component.name / "config.json"
+        config.write_text(json.dumps({**json.loads(config.read_text()), "vocab_size": len(matrix)}, indent=2) + "\n")
+        return {name: TensorRef.from_torch(matrix)}
+
+
+def _computed(baked: Baked, name: str, ref: TensorRef) -> TensorRef:
+    return TensorRef(ref.dtype, ref.shape, (Segment(_Computed(baked, name, ref), 0, ref.nbytes),))
+
+
+def _copy_rest(source: Path, target: Path) -> None:
+    def weights(_: str, names: list[str]) -> list[str]:
+        return [name for name in names if name.endswith(_WEIGHT_SUFFIXES) and not name.startswith(("tokenizer", "vocab"))]
+
+    shutil.copytree(source, target, ignore=weights)
+
+
+def _as_safetensors(place: Path) -> Path:
+    if place.suffix == ".safetensors":
+        return place
+    return place.with_name(place.stem.replace("pytorch_model", "model") + ".safetensors")

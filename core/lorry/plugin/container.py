@@ -1,0 +1,27 @@
+"""A container: how tensors are packed into bytes (safetensors, ckpt, a folder), whatever they mean."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from lorry.ir.tensor_map import TensorMap
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Container:
+    """One way of packing tensors.
+
+    `sniff` says from the path's first bytes (or, for a folder, its entries) whether this container reads
+    it, never from the suffix alone. `read` raises InvalidFile for what is its own but broken. `write` puts
+    one file or folder at the given path, which is new; it is None where lorry only reads. A write of equal
+    tensors gives equal bytes.
+    """
+
+    name: str
+    title: str
+    suffixes: tuple[str, ...]
+    sniff: Callable[[Path], bool]
+    read: Callable[[Path], TensorMap]
+    write: Callable[[TensorMap, Path], None] | None = None

@@ -1,0 +1,281 @@
+"""The plugin host: finds plugins by entry point, one group a capability, and answers by name.
+
+Nothing is loaded until a group is asked for. A plugin that cannot be loaded is kept aside with its error:
+`plugins()` tells of it, and whoever asks for a group it stands in gets a PluginError.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import os
+import sys
+import threading
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from types import MappingProxyType, ModuleType
+from typing import Any
+
+import pluggy
+
+from lorry.errors import PluginError, UnknownName
+from lorry.plugin import hookspecs
+from lorry.plugin.backend import Backend
+from lorry.plugin.base_model import BaseModel
+from lorry.plugin.command import Command
+from lorry.plugin.container import Container
+from lorry.plugin.dialect import Dialect
+from lorry.plugin.kind import Kind
+from lorry.plugin.merge_method import MergeMethod
+from lorry.plugin.store import Store
+
+GROUPS: Mapping[str, tuple[str, type]] = {
+    "containers": ("container", Container),
+    "dialects": ("dialect", Dialect),
+    "kinds": ("kind", Kind),
+    "base_models": ("base model", BaseModel),
+    "backends": ("backend", Backend),
+    "merge_methods": ("merge method", MergeMethod),
+    "stores": ("store", Store),
+    "commands": ("command", Command),
+}
+"""Each hook without its `lorry_`, with the word for one of its descriptors and their type."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PluginInfo:
+    """One installed plugin: where it comes from, what it was registered for, and how it fared.
+
+    `provides` lists descriptor names by group for the groups that were asked for. `error` is why it could
+    not be loaded. `disabled` is true where LORRY_PLUGINS leaves it out.
+    """
+
+    name: str
+    module: str
+    distribution: str
+    version: str
+    groups: tuple[str, ...]
+    provides: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    error: str = ""
+    disabled: bool = False
+
+
+@dataclass(slots=True)
+class _Plugin:
+    """A plugin on the host's books: one module of one distribution, in one or more groups."""
+
+    name: str
+    module: str
+    distribution: str
+    version: str
+    groups: list[str] = field(default_factory=list)
+    loaded: ModuleType | None = None
+    error: str = ""
+
+    @property
+    def label(self) -> str:
+        return f"{self.name} ({self.distribution} {self.version})"
+
+
+class Host:
+    """A set of plugins. `lorry.host()` is the default one; a test or a program may build its own.
+
+    `selection` is read as LORRY_PLUGINS is: None loads all, "" none, "lora,flux" those two, "no:flux" all
+    but that one. Safe to use from several threads.
+    """
+
+    def __init__(
+        self,
+        selection: str | None = None,
+        entry_points: Iterable[importlib.metadata.EntryPoint] | None = None,
+    ) -> None:
+        self._manager = pluggy.PluginManager("lorry")
+        self._manager.add_hookspecs(hookspecs)
+        if os.environ.get("LORRY_TRACE"):
+            self._manager.trace.root.setwriter(sys.stderr.write)
+            self._manager.enable_tracing()
+        self._lock = threading.RLock()
+        self._plugins: dict[tuple[str, str], _Plugin] = {}
+        self._groups: dict[str, Mapping[str, Any]] = {}
+        found = _installed() if entry_points is None else entry_points
+        for point in found:
+            self._add(point)
+        self._enabled = self._select(selection)
+
+    def containers(self) -> Mapping[str, Container]:
+        """Return the containers by name."""
+        return self._group("containers")
+
+    def dialects(self) -> Mapping[str, Dialect]:
+        """Return the dialects by name."""
+        return self._group("dialects")
+
+    def kinds(self) -> Mapping[str, Kind]:
+        """Return the kinds by name."""
+        return self._group("kinds")
+
+    def base_models(self) -> Mapping[str, BaseModel]:
+        """Return the base tables by id."""
+        return self._group("base_models")
+
+    def backends(self) -> Mapping[str, Backend]:
+        """Return the backends by name."""
+        return self._group("backends")
+
+    def merge_methods(self) -> Mapping[str, MergeMethod]:
+        """Return the merge methods by name."""
+        return self._group("merge_methods")
+
+    def stores(self) -> Mapping[str, Store]:
+        """Return the stores by name."""
+        return self._group("stores")
+
+    def commands(self) -> Mapping[str, Command]:
+        """Return the commands plugins add, by name."""
+        return self._group("commands")
+
+    def get(self, group: str, name: str) -> Any:  # noqa: ANN401  the type is the group's, see GROUPS
+        """Return the descriptor of that name in a group; raise UnknownName with the nearest ones."""
+        known = self._group(group)
+        if name in known:
+            return known[name]
+        hint = "LORRY_PLUGINS leaves some plugins out" if len(self._enabled) < len(self._plugins) else ""
+        raise UnknownName(GROUPS[group][0], name, known, hint)
+
+    def plugins(self) -> tuple[PluginInfo, ...]:
+        """Load every enabled plugin and tell how each one fared; broken ones are told, not raised."""
+        provides: dict[str, dict[str, tuple[str, ...]]] = {}
+        for group in GROUPS:
+            for plugin, items in self._collect(group):
+                provides.setdefault(plugin.name, {})[group] = tuple(_name(item) for item in items)
+        return tuple(
+            PluginInfo(
+                name=plugin.name,
+                module=plugin.module,
+                distribution=plugin.distribution,
+                version=plugin.version,
+                groups=tuple(plugin.groups),
+                provides=provides.get(plugin.name, {}),
+                error=plugin.error,
+                disabled=key not in self._enabled,
+            )
+            for key, plugin in sorted(self._plugins.items())
+        )
+
+    def broken(self, group: str) -> Mapping[str, str]:
+        """Return the plugins of a group that could not be loaded, with the reason."""
+        self._collect(group)
+        return {plugin.label: plugin.error for plugin in self._members(group) if plugin.error}
+
+    def _add(self, point: importlib.metadata.EntryPoint) -> None:
+        group = point.group.removeprefix("lorry.")
+        distribution = point.dist.name if point.dist else "unknown"
+        version = point.dist.version if point.dist else ""
+        known = self._plugins.setdefault(
+            (point.name, point.value), _Plugin(point.name, point.value, distribution, version)
+        )
+        if group not in known.groups:
+            known.groups.append(group)
+
+    def _select(self, selection: str | None) -> set[tuple[str, str]]:
+        if selection is None:
+            return set(self._plugins)
+        words = {word.strip() for word in selection.split(",") if word.strip()}
+        refused = {word.removeprefix("no:") for word in words if word.startswith("no:")}
+        wanted = {word for word in words if not word.startswith("no:")}
+        names = {name for name, _ in self._plugins}
+        for word in sorted((wanted | refused) - names):
+            raise UnknownName("plugin", word, names, "LORRY_PLUGINS lists plugins, or leaves them out as no:NAME")
+        if not words:
+            return set()
+        return {key for key in self._plugins if key[0] not in refused and (not wanted or key[0] in wanted)}
+
+    def _members(self, group: str) -> list[_Plugin]:
+        return [plugin for key, plugin in self._plugins.items() if key in self._enabled and group in plugin.groups]
+
+    def _group(self, group: str) -> Mapping[str, Any]:
+        with self._lock:
+            if group not in self._groups:
+                self._groups[group] = self._build(group)
+            return self._groups[group]
+
+    def _build(self, group: str) -> Mapping[str, Any]:
+        word, _ = GROUPS[group]
+        found: dict[str, Any] = {}
+        owner: dict[str, _Plugin] = {}
+        for plugin, items in self._collect(group):
+            for item in items:
+                name = _name(item)
+                if name in found:
+                    raise PluginError(
+                        f"two plugins claim the {word} {name!r}: {owner[name].label} and {plugin.label}; "
+                        f"uninstall one, or leave it out with LORRY_PLUGINS=no:{plugin.name}"
+                    )
+                found[name], owner[name] = item, plugin
+        broken = [plugin for plugin in self._members(group) if plugin.error]
+        if broken and group != "commands":
+            plugin = broken[0]
+            raise PluginError(
+                f"plugin {plugin.label} cannot be loaded: {plugin.error}; "
+                f"mend or uninstall it, or leave it out with LORRY_PLUGINS=no:{plugin.name}"
+            )
+        return MappingProxyType(found)
+
+    def _collect(self, group: str) -> list[tuple[_Plugin, list[Any]]]:
+        """Call one hook of each plugin alone, so that a broken one cannot take the others with it."""
+        with self._lock:
+            hook, (_, kind) = getattr(self._manager.hook, f"lorry_{group}"), GROUPS[group]
+            collected: list[tuple[_Plugin, list[Any]]] = []
+            for plugin in sorted(self._members(group), key=lambda each: (each.distribution != "lorry", each.name)):
+                if not self._load(plugin) or plugin.error:
+                    continue
+                others = [each for each in self._manager.get_plugins() if each is not plugin.loaded]
+                try:
+                    answers = self._manager.subset_hook_caller(hook.name, others)()
+                    items = [item for answer in answers for item in answer]
+                    strange = next((item for item in items if not isinstance(item, kind)), None)
+                    if not answers or strange is not None:
+                        raise TypeError(_wrong(hook.name, strange))
+                except Exception as error:  # noqa: BLE001  a stranger's code may raise anything at all
+                    plugin.error = f"{type(error).__name__}: {error}"
+                else:
+                    collected.append((plugin, items))
+            return collected
+
+    def _load(self, plugin: _Plugin) -> ModuleType | None:
+        if plugin.loaded or plugin.error:
+            return plugin.loaded
+        try:
+            module = importlib.import_module(plugin.module)
+            stated = getattr(module, "LORRY_API", None)
+            if stated != hookspecs.API:
+                raise ImportError(f"written for LORRY_API {stated}, this lorry speaks {hookspecs.API}")  # noqa: TRY301  one way out for every reason
+            self._manager.register(module, name=plugin.module)
+        except Exception as error:  # noqa: BLE001  a stranger's module may raise anything at all
+            plugin.error = f"{type(error).__name__}: {error}"
+        else:
+            plugin.loaded = module
+        return plugin.loaded
+
+
+def _name(item: Any) -> str:  # noqa: ANN401  any descriptor
+    return str(item.id if isinstance(item, BaseModel) else item.name)
+
+
+def _wrong(hook: str, strange: object) -> str:
+    if strange is None:
+        return f"it is registered for {hook} but does not implement that hook"
+    return f"{hook} returned {type(strange).__name__}, which is not its descriptor"
+
+
+@cache
+def _installed() -> tuple[importlib.metadata.EntryPoint, ...]:
+    groups = importlib.metadata.entry_points()
+    return tuple(point for group in GROUPS for point in groups.select(group=f"lorry.{group}"))
+
+
+@cache
+def host() -> Host:
+    """Return the host of all installed plugins that LORRY_PLUGINS admits, made at the first call."""
+    return Host(os.environ.get("LORRY_PLUGINS"))

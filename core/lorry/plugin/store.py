@@ -1,0 +1,29 @@
+"""A store: where adapters and bases are found by reference."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+
+def _knows_nothing(_: str) -> None:
+    return None
+
+
+def _has_no_bases() -> Mapping[str, Path]:
+    return {}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Store:
+    """Answers references with files on this machine; nothing is fetched unasked.
+
+    `adapter(reference)` returns the files of an adapter, or None for a reference that is not this store's
+    to answer; it raises NotFound for one that is but names nothing. `bases()` lists base folders by name.
+    """
+
+    name: str
+    title: str
+    adapter: Callable[[str], tuple[Path, ...] | None] = _knows_nothing
+    bases: Callable[[], Mapping[str, Path]] = _has_no_bases

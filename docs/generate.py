@@ -1,0 +1,236 @@
+"""Write the reference pages that the code itself knows: commands, hooks, formats, errors, the Python interface.
+
+python docs/generate.py            write them
+python docs/generate.py --check    exit 1 if one on disk differs from what would be written
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import importlib.metadata
+import inspect
+import sys
+import textwrap
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import click
+
+import lorry
+from lorry import errors
+from lorry.cli import cli
+from lorry.plugin import Dialect, Kind, hookspecs
+from lorry.plugin.host import GROUPS, Host
+
+REFERENCE = Path(__file__).parent / "reference"
+
+MARK = "<!-- Written by docs/generate.py from the code. Change the code, then run: make docs -->"
+
+
+def built_in() -> Host:
+    """Return a host of lorry's own plugins, whatever else is installed."""
+    return Host(entry_points=importlib.metadata.distribution("lorry").entry_points)
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Lay out a Markdown table."""
+    lines = [columns, ["---"] * len(columns), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+def code(names: Iterable[str]) -> str:
+    """Set names as code, in a list."""
+    return ", ".join(f"`{name}`" for name in names)
+
+
+def cli_page() -> str:
+    """Show the help of every command as the command line prints it."""
+    root = click.Context(cli, info_name="lorry", max_content_width=100, terminal_width=100)
+    parts = ["# Command line", "`python -m lorry` is the same command.", _help(root)]
+    for name in cli.list_commands(root):
+        parts += _command_parts(root, name, level=2)
+    return "\n\n".join(parts)
+
+
+def _command_parts(parent: click.Context, name: str, level: int) -> list[str]:
+    group = parent.command
+    command = group.get_command(parent, name) if isinstance(group, click.Group) else None
+    if command is None:
+        raise LookupError(f"{parent.command_path} {name} cannot be loaded")
+    context = click.Context(command, info_name=name, parent=parent, max_content_width=100, terminal_width=100)
+    parts = [f"{'#' * level} {context.command_path}", _help(context)]
+    if isinstance(command, click.Group):
+        for child in command.list_commands(context):
+            parts += _command_parts(context, child, level + 1)
+    return parts
+
+
+def _help(context: click.Context) -> str:
+    return f"```text\n{context.command.get_help(context)}\n```"
+
+
+def hooks_page() -> str:
+    """Tabulate the hooks, then every descriptor with its fields."""
+    rows = []
+    parts = []
+    for group, (_, descriptor) in GROUPS.items():
+        hook = getattr(hookspecs, f"lorry_{group}")
+        link = f"[`{descriptor.__name__}`](#{descriptor.__name__.lower()})"
+        rows.append((f"`lorry_{group}`", f'`project.entry-points."lorry.{group}"`', link, str(inspect.getdoc(hook))))
+        fields = [
+            (f"`{field.name}`", f"`{field.type}`", "required" if _required(field) else "optional")
+            for field in dataclasses.fields(descriptor)
+        ]
+        parts += [
+            f"## {descriptor.__name__}",
+            f"From `lorry.plugin`, defined in `{descriptor.__module__}`.",
+            f"```text\n{inspect.getdoc(descriptor)}\n```",
+            table(("field", "type", ""), fields),
+        ]
+    return "\n\n".join(
+        [
+            "# Hooks",
+            f"A plugin is a module that states `LORRY_API = {hookspecs.API}`, implements one or more of these hooks, and "
+            "is named in the entry-point table of each. A hook takes nothing and returns an iterable of descriptors. "
+            "[The tutorial](../tutorial/write-a-plugin.md) builds one.",
+            table(("hook", "entry-point table", "descriptor", "what it adds"), rows),
+            *parts,
+        ]
+    )
+
+
+def _required(field: dataclasses.Field[object]) -> bool:
+    return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+
+
+def formats_page() -> str:
+    """Tabulate containers and dialects, and which dialect holds which kind for which base."""
+    host = built_in()
+    kinds, bases, dialects = host.kinds(), host.base_models(), host.dialects()
+    containers = [
+        (f"`{each.name}`", each.title, code(each.suffixes), "read, write" if each.write else "read")
+        for each in host.containers().values()
+    ]
+    return "\n\n".join(
+        [
+            "# Formats",
+            "A format is a container and a dialect. What stands here comes with lorry; `lorry plugins` lists what "
+            "your installation adds.",
+            "## Containers",
+            table(("container", "", "suffixes", ""), containers),
+            "## Dialects",
+            table(
+                ("dialect", "", "containers, default first"),
+                [(f"`{each.name}`", each.title, code(each.containers)) for each in dialects.values()],
+            ),
+            "## Which dialect holds which kind",
+            table(
+                ("dialect", *(f"`{name}`" for name in kinds)),
+                [
+                    (f"`{each.name}`", *("yes" if _holds(each, kind) else "" for kind in kinds.values()))
+                    for each in dialects.values()
+                ],
+            ),
+            "## Which dialect names the modules of which base",
+            table(
+                ("dialect", *(f"`{name}`" for name in bases)),
+                [
+                    (
+                        f"`{each.name}`",
+                        *(
+                            code(part.name for part in base.components if not each.naming or each.naming in part.naming)
+                            for base in bases.values()
+                        ),
+                    )
+                    for each in dialects.values()
+                ],
+            ),
+            "## Kinds and bases",
+            table(("kind", ""), [(f"`{each.name}`", each.title) for each in kinds.values()]),
+            table(
+                ("base", "", "components"),
+                [(f"`{each.id}`", each.title, code(part.name for part in each.components)) for each in bases.values()],
+            ),
+        ]
+    )
+
+
+def _holds(dialect: Dialect, kind: Kind) -> bool:
+    spelled = any(spelling.family in dialect.spellings for spelling in kind.spellings)
+    return spelled or any(layout.name in dialect.tokens for layout in kind.token_layouts)
+
+
+def errors_page() -> str:
+    """Show the exception tree as its own docstring draws it, then every class."""
+    first, _, rest = str(inspect.getdoc(errors)).partition("\n\n")
+    tree, _, rest = textwrap.dedent(rest).partition("\n\n")
+    rows = [
+        (f"`lorry.{name}`", str(found.exit_code), str(inspect.getdoc(found)).replace("\n", " "))
+        for name, found in vars(errors).items()
+        if inspect.isclass(found) and issubclass(found, errors.LorryError)
+    ]
+    return "\n\n".join(
+        [
+            "# Errors",
+            first,
+            f"```text\n{textwrap.dedent(tree)}\n```",
+            rest,
+            "[Exit codes](exit-codes.md) shows what leads to each on the command line.",
+            table(("class", "exit code", ""), rows),
+        ]
+    )
+
+
+def python_page() -> str:
+    """List the front door: every public function and class of `lorry`, as it documents itself."""
+    parts = ["# Python", str(inspect.getdoc(lorry))]
+    for name in sorted(set(lorry.__all__), key=lambda name: (inspect.isclass(getattr(lorry, name)), name.lower())):
+        found = getattr(lorry, name)
+        if inspect.isclass(found) and issubclass(found, errors.LorryError):
+            continue
+        parts += [f"## lorry.{name}", f"```python\n{_signature(name, found)}\n```"]
+        parts += [f"```text\n{inspect.getdoc(found)}\n```"]
+    return "\n\n".join(parts)
+
+
+def _signature(name: str, found: object) -> str:
+    if inspect.isclass(found):
+        return f"class lorry.{name}"
+    if callable(found):
+        return f"lorry.{name}{inspect.signature(found)}"
+    return f"lorry.{name}"
+
+
+PAGES = {
+    "cli.md": cli_page,
+    "errors.md": errors_page,
+    "formats.md": formats_page,
+    "hooks.md": hooks_page,
+    "python.md": python_page,
+}
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Write the pages, or compare them under --check; return the exit code."""
+    stale = False
+    for name, write in PAGES.items():
+        path = REFERENCE / name
+        wanted = f"{MARK}\n\n{write()}\n"
+        found = path.read_text(encoding="utf-8") if path.exists() else ""
+        if found == wanted:
+            continue
+        if "--check" in arguments:
+            stale = True
+            lines = found.splitlines(), wanted.splitlines()
+            print("\n".join(difflib.unified_diff(*lines, f"{name} on disk", f"{name} from the code", n=1, lineterm="")))
+        else:
+            path.write_text(wanted, encoding="utf-8", newline="\n")
+            print(f"wrote {path}")
+    if stale:
+        print("the generated pages differ from the code; run: make docs", file=sys.stderr)
+    return int(stale)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,1 @@
+"""Kinds of adapter: what the tensors of a layer mean."""

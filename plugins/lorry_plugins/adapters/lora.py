@@ -1,0 +1,186 @@
+"""LoRA: a low-rank delta beside a linear or convolution weight.
+
+    delta = scale · up · down                                    linear, and convolutions with down flattened
+    delta[o, i, k] = scale · Σ_mn up[o, m] · mid[m, n, k] · down[n, i]      convolutions in Tucker form
+
+Sources: Hu et al., LoRA (arXiv:2106.09685) section 4.1; LyCORIS, Yeh et al. (arXiv:2309.14859) section 3.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import accumulate
+from typing import TYPE_CHECKING
+
+from lorry.errors import InvalidFile
+from lorry.ir import Layer, TensorRef
+from lorry.ir.tensor import BITS, from_bytes
+from lorry.plugin import Factors, Kind, Spelling, hookimpl
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+LORRY_API = 1
+
+_OPTIONAL = frozenset({"mid", "alpha"})
+
+
+def rank(slots: Mapping[str, TensorRef]) -> int:
+    """Return the rank; raise InvalidFile where up and down do not fit one another."""
+    down, up, mid = slots["down"], slots["up"], slots.get("mid")
+    shapes = [list(ref.shape) for ref in (up, mid, down) if ref is not None]
+    if min(len(down.shape), len(up.shape)) < 2 or math.prod(up.shape[2:]) != 1:  # noqa: PLR2004  matrices at least
+        raise InvalidFile(f"shapes {shapes} of up and down make no LoRA")
+    if (up.shape[1] != down.shape[0]) if mid is None else (up.shape[1], down.shape[0]) != mid.shape[:2]:
+        raise InvalidFile(f"the ranks of up and down differ: shapes {shapes}")
+    return up.shape[1]
+
+
+def target(slots: Mapping[str, TensorRef]) -> tuple[int, ...]:
+    """Return the shape of the weight: (out, in, *kernel)."""
+    kernel = slots.get("mid", slots["down"]).shape[2:]
+    return (slots["up"].shape[0], slots["down"].shape[1], *kernel)
+
+
+def factors(layer: Layer) -> Factors:
+    """Return down (r, in·kernel) and up (out, r) in float32."""
+    import torch
+
+    down = layer.slots["down"].torch(dtype=torch.float32)
+    up = layer.slots["up"].torch(dtype=torch.float32).flatten(1)
+    if "mid" in layer.slots:
+        mid = layer.slots["mid"].torch(dtype=torch.float32)
+        down = torch.einsum("mnkl,ni->mikl", mid, down.flatten(1))
+    return Factors(down.flatten(1), up)
+
+
+def apply(weight: Tensor, layer: Layer) -> Tensor:
+    """Return weight + delta in float32, in the weight's shape."""
+    down, up = factors(layer)
+    delta = (up @ down).reshape(weight.shape).to(weight.device)
+    return weight.float() + layer.scale * delta
+
+
+def build(made: Factors, shape: tuple[int, ...]) -> Layer:
+    """Make a layer of scale 1 from float32 factors, for a weight of `shape`."""
+    down = made.down.reshape(made.down.shape[0], *shape[1:])
+    up = made.up.reshape(*made.up.shape, *(1 for _ in shape[2:]))
+    return Layer(kind="lora", slots={"down": TensorRef.from_torch(down), "up": TensorRef.from_torch(up)})
+
+
+def fuse(parts: Sequence[Layer | None], rows: Sequence[int]) -> Layer:
+    """Join unequal parts block-diagonally: up holds each part's rows in its own columns, down all of them.
+
+    Ranks add up. Parts of another scale than the largest have the ratio folded into their up, rounded once
+    to the stored dtype; equal scales change no number.
+    """
+    present = [part for part in parts if part is not None]
+    scale = max((part.scale for part in present), key=abs)
+    ups = [None if part is None else _scaled(part.slots["up"], part.scale, scale) for part in parts]
+    downs = [part.slots["down"] for part in present]
+    dtypes = {ref.dtype for ref in [*downs, *ups] if ref is not None}
+    if len(dtypes) > 1:  # one file slot has one dtype: widen, which loses nothing
+        ups = [ref and _widened(ref) for ref in ups]
+        downs = [_widened(ref) for ref in downs]
+    ranks = [ref.shape[1] if ref else 0 for ref in ups]
+    starts = list(accumulate(ranks, initial=0))
+    width = BITS[downs[0].dtype] // 8
+    blocks = [
+        b"".join(
+            bytes(start * width) + data[row * own * width : (row + 1) * own * width] + bytes((starts[-1] - start - own) * width)
+            for row in range(count)
+        )
+        for ref, count, start, own in zip(ups, rows, starts, ranks, strict=False)
+        for data in [ref.tobytes() if ref else b""]
+    ]
+    kernel = next(ref.shape[2:] for ref in ups if ref is not None)
+    up = from_bytes(downs[0].dtype, (sum(rows), starts[-1], *kernel), b"".join(blocks))
+    return replace(present[0], slots={"down": TensorRef.cat(downs), "up": up}, scale=scale)
+
+
+def separate(parts: Sequence[Layer]) -> Sequence[Layer | None] | None:
+    """Undo `fuse`: keep in each part the ranks its own rows use; None where the parts share ranks.
+
+    A fused file whose up is block-diagonal (sd-scripts' split_qkv, or a join by lorry) holds one small LoRA a
+    part. Ranks that no part uses belong to nobody's part, and then nothing is separated.
+    """
+    import torch
+
+    used = [part.slots["up"].torch(dtype=torch.float32).flatten(1).ne(0).any(0) for part in parts]
+    if not bool((torch.stack(used).sum(0) == 1).all()):
+        return None
+    return [_restricted(part, columns.nonzero().flatten().tolist()) for part, columns in zip(parts, used, strict=True)]
+
+
+def _restricted(part: Layer, ranks: Sequence[int]) -> Layer | None:
+    if not ranks:
+        return None
+    spans = _spans(ranks)
+    up = part.slots["up"]
+    flat = up.reshape(*up.shape[:2])
+    columns = flat.cols(*spans[0]) if len(spans) == 1 else _columns(flat, ranks)
+    down = TensorRef.cat([part.slots["down"].rows(*span) for span in spans])
+    return replace(part, slots={"down": down, "up": columns.reshape(up.shape[0], len(ranks), *up.shape[2:])})
+
+
+def _spans(numbers: Sequence[int]) -> list[tuple[int, int]]:
+    spans: list[tuple[int, int]] = []
+    for number in numbers:
+        if spans and spans[-1][1] == number:
+            spans[-1] = spans[-1][0], number + 1
+        else:
+            spans.append((number, number + 1))
+    return spans
+
+
+def _columns(ref: TensorRef, numbers: Sequence[int]) -> TensorRef:
+    return TensorRef.from_torch(ref.torch()[:, list(numbers)])
+
+
+def _scaled(up: TensorRef, scale: float, common: float) -> TensorRef:
+    if scale == common:
+        return up
+    import torch
+
+    value = up.torch()
+    return TensorRef.from_torch((value.to(torch.float32) * (scale / common)).to(value.dtype))
+
+
+def _widened(ref: TensorRef) -> TensorRef:
+    import torch
+
+    return TensorRef.from_torch(ref.torch(dtype=torch.float32))
+
+
+LORA = Kind(
+    name="lora",
+    title="LoRA",
+    spellings=(
+        Spelling(
+            family="kohya",
+            slots={"lora_down.weight": "down", "lora_up.weight": "up", "lora_mid.weight": "mid", "alpha": "alpha"},
+            optional=_OPTIONAL,
+        ),
+        Spelling(
+            family="peft",
+            slots={"lora_A.weight": "down", "lora_B.weight": "up", "alpha": "alpha"},
+            optional=_OPTIONAL,
+        ),
+    ),
+    apply=apply,
+    factors=factors,
+    rank=rank,
+    target=target,
+    row_slots=("up",),
+    fuse=fuse,
+    separate=separate,
+    build=build,
+)
+
+
+@hookimpl
+def lorry_kinds() -> list[Kind]:
+    """Offer LoRA."""
+    return [LORA]

@@ -1,0 +1,1 @@
+"""Tables of base models: data only, one file a family."""

@@ -1,0 +1,1 @@
+"""Containers (how tensors become bytes) and dialects (how tools name them)."""

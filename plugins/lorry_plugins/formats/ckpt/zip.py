@@ -1,0 +1,161 @@
+"""The form torch has written since 1.6: an uncompressed zip of one pickle and one member for each storage.
+
+Only the zip features torch uses are read, and only its member names. Nothing is unpacked: a storage is a byte range
+of the archive. Zip: APPNOTE.TXT 6.3.10, sections 4.3.7 (local header), 4.3.12 (central directory), 4.3.14 to 4.3.16
+(the ends of it), 4.5.3 (zip64).
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from lorry.ir.file_source import FileSource
+from lorry_plugins.formats.ckpt.allowed import ALLOWED
+from lorry_plugins.formats.ckpt.opcodes import Machine, Refused, shown
+from lorry_plugins.formats.ckpt.tensors import Storage, read_pointer
+
+PICKLE_LIMIT = 16 << 20
+MEMBER_LIMIT = 65_536 + 16
+DIRECTORY_LIMIT = MEMBER_LIMIT * 256
+
+MEMBER = re.compile(
+    r"([^/\\]+)/(data\.pkl|data/\w{1,20}|version|byteorder|\.format_version|\.storage_alignment|\.data/serialization_id)"
+)
+"""A folder of any name, and in it what torch writes there."""
+
+_LOCAL = struct.Struct("<4s5H3I2H")
+_CENTRAL = struct.Struct("<4s6H3I5H2I")
+_END = struct.Struct("<4s4H2IH")
+_LOCATOR64 = struct.Struct("<4sIQI")
+_END64 = struct.Struct("<4sQ2H2I4Q")
+_FULL = 0xFFFFFFFF
+
+
+class Member(NamedTuple):
+    """One entry of the central directory: sizes and place in bytes."""
+
+    name: str
+    nbytes: int
+    header: int
+
+
+def load(source: FileSource) -> object:
+    """Read the pickle of a torch zip file. Raises Refused."""
+    members = _members(source)
+    if "data.pkl" not in members:
+        raise Refused("it is a zip file without data.pkl, so torch did not write it")
+    order = members.get("byteorder")
+    if order is not None and source.read(_place(source, order), min(order.nbytes, 8)) != b"little":
+        raise Refused("it was written on a big-endian machine; load and save it with torch on another")
+    pickle = members["data.pkl"]
+    if pickle.nbytes > PICKLE_LIMIT:
+        raise Refused(f"its pickle takes {pickle.nbytes:,} bytes, more than {PICKLE_LIMIT:,}")
+    storages: dict[str, Storage] = {}
+
+    def storage(value: object) -> Storage:
+        dtype, key, nbytes = read_pointer(value)
+        member = members.get(f"data/{key}")
+        if member is None or member.nbytes != nbytes:
+            there = f"has {member.nbytes:,}" if member else "is missing"
+            raise Refused(f"storage {shown(key)} should have {nbytes:,} bytes and {there}")
+        if key not in storages:
+            storages[key] = Storage(dtype, source, _place(source, member), nbytes)
+        return Storage(dtype, source, storages[key].start, nbytes)
+
+    machine = Machine(source.read(_place(source, pickle), pickle.nbytes), 0, ALLOWED, storage)
+    root = machine.run()
+    if machine.at != pickle.nbytes:
+        raise Refused("something follows the end of its pickle")
+    return root
+
+
+def _members(source: FileSource) -> dict[str, Member]:
+    """Read the central directory: members by name, without the folder they all lie in."""
+    count, start, length = _directory(source)
+    if count > MEMBER_LIMIT or length > DIRECTORY_LIMIT:
+        raise Refused(f"it is a zip file of {count:,} members, more than {MEMBER_LIMIT:,}")
+    if start + length > source.size:
+        raise Refused("it is a zip file whose directory is cut off")
+    found: dict[str, Member] = {}
+    folders = set()
+    for member in _entries(source.read(start, length), count):
+        match = MEMBER.fullmatch(member.name)
+        if not match or match[1] in (".", ".."):
+            raise Refused(f"it is a zip file with a member {shown(member.name)}, which torch does not write")
+        folders.add(match[1])
+        if match[2] in found:
+            raise Refused(f"it is a zip file with two members named {shown(member.name)}")
+        found[match[2]] = member
+    if len(folders) > 1:
+        raise Refused(f"it is a zip file of {len(folders)} folders, torch writes one")
+    if sum(member.nbytes for member in found.values()) > source.size:
+        raise Refused("it is a zip file whose members together are larger than itself")
+    return found
+
+
+def _directory(source: FileSource) -> tuple[int, int, int]:
+    """Find the central directory: number of members, where it starts, how long it is."""
+    at = source.size - _END.size
+    fields = _END.unpack(source.read(at, _END.size)) if at >= 0 else (b"",)
+    if fields[0] != b"PK\x05\x06" or fields[-1]:
+        raise Refused("it is a zip file that is cut off or followed by something else")
+    count, length, start = fields[4:7]
+    if at >= _LOCATOR64.size:
+        mark, _, at64, _ = _LOCATOR64.unpack(source.read(at - _LOCATOR64.size, _LOCATOR64.size))
+        if mark == b"PK\x06\x07":
+            if at64 + _END64.size > source.size:
+                raise Refused("it is a zip file that is cut off")
+            fields = _END64.unpack(source.read(at64, _END64.size))
+            if fields[0] != b"PK\x06\x06":
+                raise Refused("it is a zip file whose directory is damaged")
+            count, length, start = fields[7:10]
+    return count, start, length
+
+
+def _entries(directory: bytes, count: int) -> Iterator[Member]:
+    at = 0
+    for _ in range(count):
+        if at + _CENTRAL.size > len(directory):
+            raise Refused("it is a zip file whose directory is cut off")
+        fields = _CENTRAL.unpack_from(directory, at)
+        mark, _, _, flags, method, _, _, _, packed, nbytes, name_length, extra_length, note_length = fields[:13]
+        at += _CENTRAL.size
+        name = directory[at : at + name_length].decode("utf-8", "replace")
+        extra = directory[at + name_length : at + name_length + extra_length]
+        at += name_length + extra_length + note_length
+        if mark != b"PK\x01\x02" or at > len(directory):
+            raise Refused("it is a zip file whose directory is damaged")
+        packed, nbytes, header = _widen(extra, packed, nbytes, fields[16])
+        if flags & 0x2041 or method or packed != nbytes:
+            raise Refused(f"its member {shown(name)} is compressed or encrypted, which torch never does")
+        yield Member(name, nbytes, header)
+
+
+def _widen(extra: bytes, packed: int, nbytes: int, header: int) -> tuple[int, int, int]:
+    """Replace sizes that do not fit 32 bits by those of the zip64 extra field."""
+    wide = b""
+    while len(extra) >= 4:  # noqa: PLR2004  id and length
+        kind, length = struct.unpack_from("<2H", extra)
+        wide = extra[4 : 4 + length] if kind == 1 else wide
+        extra = extra[4 + length :]
+    numbers = iter(struct.unpack(f"<{len(wide) // 8}Q", wide[: len(wide) // 8 * 8]))
+    nbytes, packed, header = (next(numbers, each) if each == _FULL else each for each in (nbytes, packed, header))
+    return packed, nbytes, header
+
+
+def _place(source: FileSource, member: Member) -> int:
+    """Return where a member's bytes start: after its local header, whose length only that header tells."""
+    if member.header + _LOCAL.size > source.size:
+        raise Refused(f"its member {shown(member.name)} lies beyond its end")
+    fields = _LOCAL.unpack(source.read(member.header, _LOCAL.size))
+    name_length, extra_length = int(fields[-2]), int(fields[-1])
+    name = source.read(member.header + _LOCAL.size, name_length).decode("utf-8", "replace")
+    start = member.header + _LOCAL.size + name_length + extra_length
+    if fields[0] != b"PK\x03\x04" or name != member.name:
+        raise Refused(f"its member {shown(member.name)} is not where the directory says")
+    if start + member.nbytes > source.size:
+        raise Refused(f"its member {shown(member.name)} is cut off")
+    return start

@@ -1,0 +1,215 @@
+"""The safetensors container: a JSON header that says where each tensor lies, then the tensors end to end.
+
+Layout: https://github.com/huggingface/safetensors#format. This reader is stricter than the official one (which
+takes a key twice and lets the last one win), so that no two programs can see different tensors in one file.
+The writer gives the bytes the official one gives, with the metadata in the order it was given.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO, NoReturn
+
+from lorry.errors import InvalidArgument, InvalidFile, NotRepresentable
+from lorry.ir.file_source import FileSource
+from lorry.ir.tensor import BITS, Segment, TensorRef
+from lorry.ir.tensor_map import TensorMap
+from lorry.ops.files import looks_like
+from lorry.plugin import Container, hookimpl
+
+LORRY_API = 1
+
+HEADER_LIMIT = 16 << 20
+METADATA_LIMIT = 8 << 20
+TENSOR_LIMIT = 65_536
+KEY_LIMIT = 512
+AXES_LIMIT = 32
+CHUNK = 16 << 20
+
+DTYPES = (
+    "BOOL", "F4", "F6_E2M3", "F6_E3M2", "U8", "I8", "F8_E5M2", "F8_E4M3", "F8_E8M0", "F8_E4M3FNUZ",
+    "F8_E5M2FNUZ", "I16", "U16", "F16", "BF16", "I32", "U32", "F32", "C64", "F64", "I64", "U64",
+)  # fmt: skip
+"""Every dtype, in the order of the official `Dtype` enum: its writer puts the last ones first."""
+
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+
+
+@hookimpl
+def lorry_containers() -> Iterable[Container]:
+    """Provide the container."""
+    return [
+        Container(
+            name="safetensors", title="safetensors", suffixes=(".safetensors",), sniff=sniff, read=read, write=write
+        )
+    ]
+
+
+def sniff(path: Path) -> bool:
+    """Tell from the first nine bytes: a header length, then the brace (or a blank before it) of a header."""
+    if not path.is_file():
+        return False
+    head = FileSource.open(path).read(0, 9)
+    return head[8:] in (b"{", b" ", b"\t", b"\n", b"\r") and head[6:8] == b"\0\0"
+
+
+def read(path: Path) -> TensorMap:
+    """Read the header; the tensors stay in the file until they are used."""
+    if not sniff(path):
+        raise InvalidFile(f"{path} {looks_like(path)}, not a safetensors file; fetch it again or give another file")
+    source = FileSource.open(path)
+    length = int.from_bytes(source.read(0, 8), "little")
+    start = 8 + length
+    if start > source.size:
+        raise InvalidFile(
+            f"{path} is cut off: its header should take {length:,} bytes, the file has {source.size:,}; fetch it again"
+        )
+    if length > HEADER_LIMIT:
+        raise InvalidFile(
+            f"{path} has a header of {length:,} bytes, more than the {HEADER_LIMIT:,} any adapter needs; it is refused"
+        )
+    try:
+        tensors, metadata = _parse(source.read(8, length), source.size - start)
+    except _Fault as fault:
+        raise InvalidFile(f"{path} is not a valid safetensors file: {fault}; fetch or write it again") from None
+    refs = {
+        key: TensorRef(dtype, shape, (Segment(source, start + first, start + last),) if last > first else ())
+        for key, (dtype, shape, first, last) in tensors.items()
+    }
+    return TensorMap(tensors=refs, metadata=metadata, paths=(path,))
+
+
+def write(tensors: TensorMap, path: Path) -> None:
+    """Write tensors and metadata, in pieces of 16 MiB at most.
+
+    Raises NotRepresentable for values and side files, which this container has no place for, and
+    InvalidArgument for keys or metadata that `read` would refuse.
+    """
+    misplaced = dict.fromkeys(tensors.values, "is a plain value, not a tensor")
+    misplaced |= dict.fromkeys(tensors.sides, "is a file of its own")
+    if misplaced:
+        raise NotRepresentable("a safetensors file", misplaced)
+    rank = {dtype: at for at, dtype in enumerate(DTYPES)}
+    ordered = dict(sorted(tensors.tensors.items(), key=lambda item: (-rank[item[1].dtype], item[0])))
+    try:
+        header = _header(ordered, tensors.metadata)
+        _parse(header, sum(ref.nbytes for ref in ordered.values()))
+    except (_Fault, UnicodeEncodeError) as fault:
+        raise InvalidArgument(f"{path} cannot be written as safetensors: {fault}; rename or shorten it") from None
+    buffer = memoryview(bytearray(min(CHUNK, max((ref.nbytes for ref in ordered.values()), default=0))))
+    with path.open("xb") as file:
+        file.write(len(header).to_bytes(8, "little") + header)
+        for ref in ordered.values():
+            _copy(ref, file, buffer)
+
+
+def _header(tensors: Mapping[str, TensorRef], metadata: Mapping[str, str]) -> bytes:
+    """Build the header as the official serializer does: compact, UTF-8, padded with blanks to 8 bytes."""
+    header: dict[str, object] = {"__metadata__": dict(metadata)} if metadata else {}
+    at = 0
+    for key, ref in tensors.items():
+        header[key] = {"dtype": ref.dtype, "shape": ref.shape, "data_offsets": (at, at + ref.nbytes)}
+        at += ref.nbytes
+    if len(header) != len(tensors) + bool(metadata):
+        raise _Fault("a tensor is named '__metadata__'")
+    text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+    return text + b" " * (-len(text) % 8)
+
+
+def _copy(ref: TensorRef, file: BinaryIO, buffer: memoryview) -> None:
+    for source, start, stop in ref.segments:
+        for at in range(start, stop, CHUNK):
+            piece = buffer[: min(CHUNK, stop - at)]
+            source.read_into(at, piece)
+            file.write(piece)
+
+
+class _Fault(Exception):
+    """What is wrong with a header, without the name of its file."""
+
+
+_Entry = tuple[str, tuple[int, ...], int, int]
+
+
+def _parse(header: bytes, size: int) -> tuple[dict[str, _Entry], dict[str, str]]:
+    """Check a header against the `size` of what follows: (dtype, shape, first, last) by key, and the metadata."""
+    if not header.startswith(b"{"):
+        raise _Fault("its header does not begin with '{'")
+    if len(header) > HEADER_LIMIT:
+        raise _Fault(f"its header takes {len(header):,} bytes, more than {HEADER_LIMIT:,}")
+    try:
+        entries = json.loads(header.decode(), object_pairs_hook=_unique, parse_float=_refuse, parse_constant=_refuse)
+    except RecursionError:
+        raise _Fault("its header is nested too deeply") from None
+    except ValueError as error:
+        raise _Fault(f"its header is not UTF-8 JSON ({error})") from None
+    metadata = _check_metadata(entries.pop("__metadata__", {}))
+    if len(entries) > TENSOR_LIMIT:
+        raise _Fault(f"it names {len(entries):,} tensors, more than {TENSOR_LIMIT:,}")
+    tensors = {key: _check_entry(key, entry) for key, entry in entries.items()}
+    at = 0
+    for key, (_, _, first, last) in sorted(tensors.items(), key=lambda item: item[1][2:]):
+        if first != at:
+            raise _Fault(f"there is {'a hole' if first > at else 'an overlap'} before tensor {key!r}, at byte {at:,}")
+        at = last
+    if at != size:
+        state = "cut off" if at > size else "followed by something else"
+        raise _Fault(f"its tensors are {state}: they take {at:,} bytes, {size:,} follow the header")
+    return tensors, metadata
+
+
+def _check_entry(key: str, entry: Any) -> _Entry:  # noqa: ANN401  whatever the JSON holds
+    _check_key(key)
+    if not isinstance(entry, dict) or entry.keys() != {"dtype", "shape", "data_offsets"}:
+        raise _Fault(f"tensor {key!r} is not described by dtype, shape and data_offsets")
+    dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
+    if not isinstance(dtype, str) or dtype not in BITS:
+        raise _Fault(f"tensor {key!r} has the unknown dtype {str(dtype)[:32]!r}")
+    if not _counts(shape) or not _counts(offsets) or len(offsets) != 2 or offsets[0] > offsets[1]:  # noqa: PLR2004  first and last
+        raise _Fault(f"tensor {key!r} has a shape or offsets that are not plain counts")
+    bits, (first, last) = math.prod(shape) * BITS[dtype], offsets
+    if bits != 8 * (last - first):
+        raise _Fault(f"tensor {key!r}, {dtype} of {len(shape)} axes, does not fill its {last - first:,} bytes exactly")
+    return dtype, tuple(shape), first, last
+
+
+def _counts(numbers: object) -> bool:
+    """Tell whether this is a short list of integers from 0 to 2**63; True and False are none."""
+    if not isinstance(numbers, list) or len(numbers) > AXES_LIMIT or not {int}.issuperset(map(type, numbers)):
+        return False
+    return not numbers or (min(numbers) >= 0 and max(numbers) < 1 << 63)
+
+
+def _check_metadata(metadata: Any) -> dict[str, str]:  # noqa: ANN401  whatever the JSON holds
+    if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
+        raise _Fault("its metadata is not a table of text")
+    if sum(len(key) + len(value) for key, value in metadata.items()) > METADATA_LIMIT:
+        raise _Fault(f"its metadata has more than {METADATA_LIMIT:,} characters")
+    for key in metadata:
+        _check_key(key)
+    return metadata
+
+
+def _check_key(key: str) -> None:
+    if len(key) > KEY_LIMIT:
+        raise _Fault(f"the key {key[:32]!r}… has more than {KEY_LIMIT} characters")
+    if _CONTROL.search(key):
+        raise _Fault(f"the key {key!r} has control characters")
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        ((twice, _),) = Counter(key for key, _ in pairs).most_common(1)
+        raise _Fault(f"its header has the key {twice[:KEY_LIMIT]!r} twice")
+    return found
+
+
+def _refuse(number: str) -> NoReturn:
+    raise _Fault(f"its header has {number[:32]!r} where only whole numbers may stand")

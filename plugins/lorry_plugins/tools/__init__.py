@@ -1,0 +1,1 @@
+"""Tools that work on adapters: merge methods, and more to come."""

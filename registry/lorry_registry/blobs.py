@@ -1,0 +1,108 @@
+"""Blobs: immutable bytes, each stored once under the sha256 of its content and checked whenever it is read."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+from lorry.errors import InvalidArgument, InvalidFile, NotFound, VerificationFailed
+from lorry_registry import durable
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_CHUNK = 1 << 20
+
+
+class Content(NamedTuple):
+    """What a file holds: its sha256 in hexadecimal, and its size in bytes."""
+
+    sha256: str
+    size: int
+
+
+class Blobs:
+    """A folder of blobs; `drafts` is a folder on the same disk for files on their way in."""
+
+    def __init__(self, folder: Path, drafts: Path) -> None:
+        self._folder, self._drafts = folder, drafts
+
+    def path(self, sha256: str) -> Path:
+        """Return where a blob stands, whether or not it is there; refuse anything but 64 hex digits."""
+        if not _SHA256.fullmatch(sha256):
+            raise InvalidArgument(f"{sha256!r} is not a sha256: 64 hexadecimal digits, lower case")
+        return self._folder / sha256[:2] / sha256
+
+    def add(self, draft: Path, content: Content) -> None:
+        """Move a synced draft of this content in; a damaged blob of that name is replaced by it."""
+        target = self.path(content.sha256)
+        durable.make_folder(target.parent)
+        if not durable.put_new(draft, target) and not self.intact(content):
+            durable.put(draft, target)
+
+    def add_bytes(self, data: bytes) -> str:
+        """Store bytes; return their sha256."""
+        content = Content(hashlib.sha256(data).hexdigest(), len(data))
+        with durable.draft(self._drafts) as draft:
+            durable.write(draft, data, durable.READ_ONLY)
+            self.add(draft, content)
+        return content.sha256
+
+    def read(self, sha256: str) -> bytes:
+        """Return a small blob's bytes; raise VerificationFailed where they are missing or damaged."""
+        path = self.path(sha256)
+        data = path.read_bytes() if path.is_file() else None
+        self._compare(sha256, hashlib.sha256(data).hexdigest() if data is not None else None)
+        return data or b""
+
+    def copy(self, content: Content, target: Path) -> None:
+        """Copy a blob to a new file, checking it on the way; raise VerificationFailed if it is not intact."""
+        path = self.path(content.sha256)
+        self._compare(content.sha256, copy(path, target).sha256 if path.is_file() else None)
+
+    def verify(self, content: Content) -> None:
+        """Read a whole blob; raise VerificationFailed where it is missing or damaged."""
+        path = self.path(content.sha256)
+        self._compare(content.sha256, measure(path).sha256 if path.is_file() else None)
+
+    def intact(self, content: Content) -> bool:
+        """Tell whether a blob is there, whole and undamaged."""
+        path = self.path(content.sha256)
+        return path.is_file() and path.stat().st_size == content.size and measure(path) == content
+
+    def _compare(self, expected: str, found: str | None) -> None:
+        if found is None:
+            raise VerificationFailed(f"its blob {self.path(expected)} is missing")
+        if found != expected:
+            raise VerificationFailed(f"its blob {self.path(expected)} is damaged: the bytes there have sha256 {found}")
+
+
+def copy(source: Path, target: Path, mode: int = 0o644) -> Content:
+    """Copy a regular file to a new one, synced; return the content of what was copied.
+
+    The hash is of the very bytes written, so that a file changing meanwhile cannot slip in.
+    """
+    if not source.exists():
+        raise NotFound(f"{source} does not exist; check the path")
+    if not source.is_file():
+        raise InvalidFile(f"{source} is not a regular file")
+    with source.open("rb") as reader, durable.open_new(target, mode) as writer:
+        return _drain(reader, writer)
+
+
+def measure(path: Path) -> Content:
+    """Return the content of a file."""
+    with path.open("rb") as reader:
+        return _drain(reader)
+
+
+def _drain(reader: BinaryIO, writer: BinaryIO | None = None) -> Content:
+    digest, size, buffer = hashlib.sha256(), 0, bytearray(_CHUNK)
+    view = memoryview(buffer)
+    while count := reader.readinto(buffer):  # type: ignore[attr-defined]
+        chunk = view[:count]
+        digest.update(chunk)
+        if writer:
+            writer.write(chunk)
+        size += count
+    return Content(digest.hexdigest(), size)

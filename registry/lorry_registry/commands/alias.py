@@ -1,0 +1,43 @@
+"""lorry alias: the movable names of versions."""
+
+from __future__ import annotations
+
+import click
+
+from lorry.cli import options
+from lorry.cli.output import echo, echo_json, table
+from lorry_registry.commands import arguments
+
+
+@click.group("alias")
+def command() -> None:
+    """Move or list the names that stand for versions."""
+
+
+@command.command("set")
+@click.argument("reference", metavar="NS/NAME@ALIAS")
+@click.argument("version")
+@options.as_json
+def set_alias(reference: str, version: str, as_json: bool) -> None:  # noqa: FBT001  click's calling convention
+    """Point ALIAS at a version that is published; an alias that exists is moved."""
+    from lorry_registry import Registry
+
+    moved = Registry().set_alias(reference, version)
+    if as_json:
+        echo_json({"alias": reference, "version": version, "moved": moved})
+    else:
+        echo(f"{reference} {'is now' if moved else 'was already'} {version}")
+
+
+@command.command("ls")
+@arguments.adapter
+@options.as_json
+def list_aliases(adapter: str, as_json: bool) -> None:  # noqa: FBT001  click's calling convention
+    """List the aliases of an adapter, and what each stands for."""
+    from lorry_registry import Registry
+
+    found = {alias: str(version) for alias, version in Registry().aliases(adapter).items()}
+    if as_json:
+        echo_json(found)
+    else:
+        table("", ("alias", "version"), found.items())

@@ -1,0 +1,33 @@
+"""Arguments and words that several of the registry's commands share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+reference: Decorator = click.argument("reference", metavar="NS/NAME[@VERSION]")
+adapter: Decorator = click.argument("adapter", metavar="NS/NAME")
+
+
+def count(number: int, noun: str) -> str:
+    """Write a number of things for people."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def short(sha256: str | None) -> str:
+    """Write as much of a digest as a reference needs; `--json` gives all of it."""
+    return f"sha256:{sha256[:12]}" if sha256 else ""
+
+
+def size(number: int) -> str:
+    """Write a number of bytes for people."""
+    if number < 1000:  # noqa: PLR2004  below that, bytes are counted
+        return f"{number} B"
+    for unit, factor in (("kB", 1e3), ("MB", 1e6)):
+        if number < 1000 * factor:
+            return f"{number / factor:.1f} {unit}"
+    return f"{number / 1e9:.1f} GB"

@@ -1,0 +1,86 @@
+"""lorry publish: make an adapter a version that never changes."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, TextIO
+
+import click
+
+from lorry.cli import options
+from lorry.cli.output import clean, echo, echo_json, note
+from lorry_registry.commands.arguments import count, short, size
+
+if TYPE_CHECKING:
+    from lorry_registry.manifest import Manifest
+
+
+@click.command("publish")
+@click.argument("reference", metavar="NS/NAME@VERSION")
+@click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path())
+@click.option("--alias", "aliases", metavar="ALIAS", multiple=True, help="Point this alias at the version too.")
+@click.option("--from", "parents", metavar="REF", multiple=True, help="A published version this one was made from.")
+@click.option("--recipe", type=click.File("r", encoding="utf-8"), help="JSON of how it was made, if the file has none.")
+@click.option("--title", default="", help="A title; as in the file's header if not given, and so are the next ones.")
+@click.option("--description", default="", help="What it does and how to use it.")
+@click.option("--license", "licence", default="", metavar="SPDX", help="The licence, as an SPDX identifier.")
+@click.option("--author", "authors", multiple=True, help="An author.")
+@click.option("--tag", "tags", multiple=True, help="A word to find it by.")
+@click.option("--trigger", "triggers", multiple=True, help="A word of the prompt that it was trained on.")
+@click.option("--dry-run", is_flag=True, help="Do everything but publish.")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@options.as_json
+def command(  # noqa: PLR0913, PLR0917  one parameter an option
+    reference: str,
+    files: tuple[str, ...],
+    aliases: tuple[str, ...],
+    parents: tuple[str, ...],
+    recipe: TextIO | None,
+    title: str,
+    description: str,
+    licence: str,
+    authors: tuple[str, ...],
+    tags: tuple[str, ...],
+    triggers: tuple[str, ...],
+    dry_run: bool,  # noqa: FBT001  click's calling convention
+    yes: bool,  # noqa: FBT001  click's calling convention
+    as_json: bool,  # noqa: FBT001  click's calling convention
+) -> None:
+    """Publish the adapter in FILE... as NS/NAME@VERSION, which never changes from then on.
+
+    FILE... are the files of one adapter (weights, learned embeddings, a card, pictures), or a folder of them.
+    What lorry merge and lorry convert wrote carries its recipe, and is recorded with what it was made from.
+    The alias "latest" moves to the highest stable version.
+    """
+    from lorry_registry import Card, Registry
+    from lorry_registry.reference import parse_alias
+
+    card = Card(
+        title=title, description=description, license=licence, authors=authors, tags=tags, trigger_words=triggers
+    )
+    moved = [parse_alias(alias) for alias in aliases]
+    told = recipe.read() if recipe else None
+    with Registry().draft(reference, files, card=card, recipe=told, parents=parents) as draft:
+        manifest = draft.manifest
+        if manifest.adapter.unmapped:
+            note(f"{count(manifest.adapter.unmapped, 'key')} not understood, published all the same; see lorry inspect")
+        if not (dry_run or yes or as_json) and sys.stdin.isatty():
+            click.confirm(f"Publish {clean(_summary(manifest))}? It can never be changed", abort=True, err=True)
+        new = False if dry_run else draft.publish(moved)
+    if as_json:
+        echo_json(
+            {"reference": str(manifest.reference), "manifest": draft.digest, "new": new, "dry_run": dry_run}
+            | {"content": manifest.model_dump(mode="json", exclude_none=True)}
+        )
+        return
+    done = "would publish" if dry_run else "published" if new else "already published, unchanged:"
+    echo(f"{done} {_summary(manifest)}")
+    echo(f"manifest sha256:{draft.digest}")
+    for parent in manifest.lineage.parents if manifest.lineage else ():
+        echo(f"made from {parent.reference or f'{parent.name} ({short(parent.sha256)}, not published here)'}")
+
+
+def _summary(manifest: Manifest) -> str:
+    adapter, files = manifest.adapter, manifest.files
+    held = f"{count(len(files), 'file')}, {size(sum(file.size for file in files))}"
+    return f"{manifest.reference}: {', '.join(adapter.kinds)} for {manifest.base.id}, {held}"

@@ -1,0 +1,64 @@
+"""lorry show: everything recorded about a version."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from lorry.cli import options
+from lorry.cli.output import echo_json, table
+from lorry_registry.commands import arguments
+
+if TYPE_CHECKING:
+    from lorry_registry.manifest import Manifest, Parent
+
+
+@click.command("show")
+@arguments.reference
+@options.as_json
+def command(reference: str, as_json: bool) -> None:  # noqa: FBT001  click's calling convention
+    """Show what a version is, its files, and what it was made from. Without @VERSION, the latest stable one."""
+    from lorry_registry import Registry
+
+    registry = Registry()
+    found = registry.resolve(reference)
+    manifest = registry.store.manifest(found)
+    aliases = [name for name, version in registry.aliases(reference).items() if version == found.reference.selector]
+    if as_json:
+        content = manifest.model_dump(mode="json", exclude_none=True)
+        echo_json({"reference": str(found.reference), "manifest": found.digest, "aliases": aliases, "content": content})
+        return
+    facts = {**_facts(manifest), "aliases": ", ".join(aliases), "manifest": arguments.short(found.digest)}
+    table("", ("adapter", str(found.reference)), [(name, value) for name, value in facts.items() if value])
+    rows = [(file.path, file.role, arguments.size(file.size), arguments.short(file.sha256)) for file in manifest.files]
+    table("files", ("path", "role", "size", "sha256"), rows)
+    if manifest.lineage and manifest.lineage.parents:
+        parents = [_parent(each) for each in manifest.lineage.parents]
+        table(f"made by {manifest.lineage.op} from", ("adapter", "weight", "file", "sha256"), parents)
+
+
+def _facts(manifest: Manifest) -> dict[str, str]:
+    told, adapter = manifest.id, manifest.adapter
+    return {
+        "title": told.title,
+        "description": told.description,
+        "licence": told.license,
+        "authors": ", ".join(told.authors),
+        "tags": ", ".join(told.tags),
+        "kind": ", ".join(adapter.kinds),
+        "base": f"{manifest.base.id} (fingerprint {manifest.base.fingerprint[:12]})",
+        "format": adapter.format,
+        "components": ", ".join(adapter.components),
+        "layers": str(adapter.layers or ""),
+        "ranks": ", ".join(f"{rank} in {arguments.count(count, 'layer')}" for rank, count in adapter.ranks.items()),
+        "numbers": f"{adapter.n_params:,} in {', '.join(adapter.dtypes)}",
+        "tokens": ", ".join(adapter.tokens),
+        "trigger words": ", ".join(adapter.trigger_words),
+        "not understood": arguments.count(adapter.unmapped, "key") if adapter.unmapped else "",
+    }
+
+
+def _parent(parent: Parent) -> tuple[str, ...]:
+    weight = "" if parent.weight is None else f"{parent.weight:g}"
+    return (parent.reference or "not published here", weight, parent.name, arguments.short(parent.sha256))

@@ -1,0 +1,149 @@
+"""Whole files or nothing: what is written here is on the disk, complete, before its name appears.
+
+Each file is written under a name in the drafts folder of the same disk, synced, and then put in place by
+one atomic step; last the folder is synced, so that the name survives a power cut too. A crash at any point
+leaves a draft behind, never half a file.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+import shutil
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+WINDOWS = os.name == "nt"
+READ_ONLY = 0o444
+_NO_HARD_LINKS = {errno.EPERM, errno.EACCES, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL}
+_REPLACE_ATTEMPTS = 10
+
+
+@contextmanager
+def draft(folder: Path) -> Iterator[Path]:
+    """Yield an unused path in `folder`, and remove whatever is still there at the end."""
+    host = "".join(letter for letter in socket.gethostname().lower() if letter.isalnum())[:16]
+    path = folder / f"{host or 'host'}-{os.getpid()}-{secrets.token_hex(6)}"
+    try:
+        yield path
+    finally:
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def write(path: Path, data: bytes, mode: int = 0o644) -> None:
+    """Write a new file and sync it."""
+    with open_new(path, mode) as handle:
+        handle.write(data)
+
+
+@contextmanager
+def open_new(path: Path, mode: int = 0o644) -> Iterator[BinaryIO]:
+    """Open a new file for writing; sync it at the end."""
+    # A read-only file on Windows can be neither renamed nor removed, so there it stays writable.
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+    with os.fdopen(os.open(path, flags, 0o644 if WINDOWS else mode), "wb") as handle:
+        yield handle
+        handle.flush()
+        os.fsync(handle.fileno())
+
+
+def put_new(draft_path: Path, target: Path) -> bool:
+    """Give a synced draft its name unless somebody was first; return whether it was us.
+
+    Exactly one of many callers gets True, on local disks and over NFS: link(2) is atomic. Where the disk
+    has no hard links (FAT, some network disks) the name is claimed by an exclusive create and the content
+    moved over it; a claim that a crash left behind is an empty file, which `is_claim` recognises.
+    """
+    try:
+        os.link(draft_path, target)
+        first = True
+    except FileExistsError:
+        # NFS repeats a call whose answer was lost, and then finds its own link there.
+        first = target.samefile(draft_path)
+    except OSError as error:
+        if error.errno not in _NO_HARD_LINKS:
+            raise
+        first = _claim(draft_path, target)
+    # Also where another was first: it may not have synced the name yet, and we are about to rely on it.
+    sync_folder(target.parent)
+    return first
+
+
+def put(draft_path: Path, target: Path) -> None:
+    """Give a synced draft its name, in place of what had it before."""
+    for left in reversed(range(_REPLACE_ATTEMPTS if WINDOWS else 1)):
+        try:
+            draft_path.replace(target)
+            break
+        except PermissionError:
+            # Windows refuses while somebody has the old file open to read it, which is soon over.
+            if not left:
+                raise
+            time.sleep(0.01)
+    sync_folder(target.parent)
+
+
+def append(path: Path, line: bytes) -> None:
+    """Add one line in a single synced write; what a crash left of the line before stays apart from it."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0), 0o644)
+    try:
+        size = os.lseek(descriptor, 0, os.SEEK_END)
+        os.lseek(descriptor, max(size - 1, 0), os.SEEK_SET)
+        torn = size and os.read(descriptor, 1) != b"\n"
+        os.write(descriptor, (b"\n" if torn else b"") + line + b"\n")
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    if not size:
+        sync_folder(path.parent)
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it, each with its name synced."""
+    if path.is_dir():
+        return
+    make_folder(path.parent)
+    path.mkdir(exist_ok=True)
+    sync_folder(path.parent)
+
+
+def sync_folder(path: Path) -> None:
+    """Make the names in a folder durable; Windows has no such call and does it by itself."""
+    if WINDOWS:
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def is_claim(path: Path) -> bool:
+    """Tell whether a name is only claimed (see `put_new`): the file is there and empty."""
+    return path.is_file() and path.stat().st_size == 0
+
+
+def reason(error: OSError) -> str:
+    """Say in words what the system refused, and where."""
+    return f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}"
+
+
+def _claim(draft_path: Path, target: Path) -> bool:
+    try:
+        os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644))
+    except FileExistsError:
+        return False
+    try:
+        draft_path.replace(target)
+    except OSError:
+        target.unlink(missing_ok=True)
+        raise
+    return True

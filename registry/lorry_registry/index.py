@@ -1,0 +1,163 @@
+"""The index: what all manifests say, in one sqlite file that answers quickly.
+
+A cache and nothing more. Whoever reads it first brings it up to date with the versions there are, so that
+publishing never waits for it; where it is missing, damaged or of another schema it is made anew, and where
+the home cannot be written to it is made in memory.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from lorry.errors import LorryError, VerificationFailed
+from lorry_registry.reference import Reference
+from lorry_registry.semver import Version
+from lorry_registry.store import LocalStore
+
+_SCHEMA = 1
+_TABLES = """
+CREATE TABLE version (
+    adapter TEXT, version TEXT, manifest TEXT, title TEXT, kinds TEXT, format TEXT, base TEXT, size INTEGER,
+    fault TEXT, PRIMARY KEY (adapter, version)
+) WITHOUT ROWID;
+CREATE TABLE file (sha256 TEXT, adapter TEXT, version TEXT);
+CREATE INDEX file_sha256 ON file (sha256);
+"""
+
+
+class Entry(NamedTuple):
+    """One version as the index knows it; `fault` says why its manifest cannot be read, or is empty."""
+
+    reference: Reference
+    manifest: str
+    title: str = ""
+    kinds: tuple[str, ...] = ()
+    format: str = ""
+    base: str = ""
+    size: int = 0
+    fault: str = ""
+
+
+def list_versions(store: LocalStore) -> list[Entry]:
+    """Return every version of every adapter: by name, and the lowest version first."""
+    with _opened(store) as connection:
+        rows = connection.execute(
+            "SELECT adapter, version, manifest, title, kinds, format, base, size, fault FROM version"
+        ).fetchall()
+    found = [_entry(*row) for row in rows]
+    return sorted(found, key=lambda entry: (entry.reference.adapter, entry.reference.exact()))
+
+
+def find_file(store: LocalStore, sha256: str) -> list[tuple[Reference, str]]:
+    """Return the versions that hold a file of these bytes, with their manifests' digests, lowest first."""
+    with _opened(store) as connection:
+        rows = connection.execute(
+            "SELECT DISTINCT adapter, version, manifest FROM file JOIN version USING (adapter, version) "
+            "WHERE sha256 = ?",
+            (sha256,),
+        ).fetchall()
+    found = [(_reference(adapter, version), manifest) for adapter, version, manifest in rows]
+    return sorted(found, key=lambda each: (each[0].adapter, each[0].exact()))
+
+
+@contextmanager
+def _opened(store: LocalStore) -> Iterator[sqlite3.Connection]:
+    """Open the index, up to date; the transaction is committed at the end."""
+    try:
+        connection = _prepare(store.layout.index, store)
+    except sqlite3.OperationalError:  # a home that is missing or read-only, a disk that cannot lock
+        connection = _prepare(Path(":memory:"), store)
+    except sqlite3.DatabaseError:  # damaged
+        store.layout.index.unlink(missing_ok=True)
+        connection = _prepare(store.layout.index, store)
+    with closing(connection):
+        yield connection
+
+
+def _prepare(path: Path, store: LocalStore) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, timeout=5)
+    try:
+        with connection:
+            # One writer at a time from here, so that two commands do not both make the tables.
+            connection.execute("BEGIN IMMEDIATE")
+            if connection.execute("PRAGMA user_version").fetchone()[0] != _SCHEMA:
+                _make_tables(connection)
+            _update(connection, store)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _make_tables(connection: sqlite3.Connection) -> None:
+    for (table,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall():
+        connection.execute(f'DROP TABLE "{table}"')
+    for statement in filter(str.strip, _TABLES.split(";")):
+        connection.execute(statement)
+    connection.execute(f"PRAGMA user_version = {_SCHEMA}")
+
+
+def _update(connection: sqlite3.Connection, store: LocalStore) -> None:
+    """Add the versions the index lacks and drop those that are gone; a version never changes."""
+    there = {(reference.adapter, str(reference.exact())): reference for reference in store.published()}
+    known = set(connection.execute("SELECT adapter, version FROM version WHERE fault = ''"))
+    gone = [*(known - there.keys()), *connection.execute("SELECT adapter, version FROM version WHERE fault <> ''")]
+    for table in ("version", "file"):
+        connection.executemany(f"DELETE FROM {table} WHERE adapter = ? AND version = ?", gone)  # noqa: S608  two literals
+    for key in sorted(there.keys() - known):
+        entry, files = _read(store, there[key])
+        connection.execute(
+            "INSERT INTO version VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                *key,
+                entry.manifest,
+                entry.title,
+                json.dumps(entry.kinds),
+                entry.format,
+                entry.base,
+                entry.size,
+                entry.fault,
+            ),
+        )
+        connection.executemany("INSERT INTO file VALUES (?, ?, ?)", ((sha256, *key) for sha256 in files))
+
+
+def _read(store: LocalStore, reference: Reference) -> tuple[Entry, list[str]]:
+    """Read what the index needs of a manifest as plain JSON: validating thousands would take pydantic seconds."""
+    digest = ""
+    try:
+        digest = store.resolve(reference).digest
+        manifest = json.loads(store.blobs.read(digest))
+        return _summary(reference, digest, manifest), [file["sha256"] for file in manifest["files"]]
+    except VerificationFailed as error:
+        fault = str(error)
+    except (LorryError, ValueError, KeyError, TypeError) as error:
+        fault = f"its manifest cannot be read: {error}"
+    return Entry(reference, digest, fault=fault), []
+
+
+def _summary(reference: Reference, digest: str, manifest: dict[str, Any]) -> Entry:
+    adapter = manifest["adapter"]
+    return Entry(
+        reference,
+        digest,
+        manifest["id"]["title"],
+        tuple(adapter["kinds"]),
+        adapter["format"],
+        manifest["base"]["id"],
+        sum(file["size"] for file in manifest["files"]),
+    )
+
+
+def _entry(adapter: str, version: str, manifest: str, title: str, kinds: str, *rest: Any) -> Entry:  # noqa: ANN401  a row
+    return Entry(_reference(adapter, version), manifest, title, tuple(json.loads(kinds)), *rest)
+
+
+def _reference(adapter: str, version: str) -> Reference:
+    namespace, name = adapter.split("/")
+    return Reference(namespace, name, Version.parse(version))

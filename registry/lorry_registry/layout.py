@@ -1,0 +1,91 @@
+"""Where everything stands in a registry's home folder.
+
+FORMAT                                   version of this layout
+blobs/sha256/ab/abcd…                    every file and manifest, under the hash of its bytes, never changed
+names/<namespace>/<name>/versions/1.0.0  the manifest's sha256; made by one atomic link, never changed
+names/<namespace>/<name>/aliases/latest  the version it stands for
+names/<namespace>/<name>/log.jsonl       what happened, one line each, only ever added to
+bases.json                               names given to base models elsewhere on this machine
+views/<manifest sha256>/<path>           files under their own names, made from blobs when first opened
+tmp/                                     drafts
+index.sqlite                             a cache of the manifests; may be deleted at any time
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from lorry.errors import Incompatible
+from lorry_registry import durable
+
+FORMAT = "1"
+
+
+def default_home() -> Path:
+    """Return LORRY_HOME, or "lorry" in the platform's folder for user data."""
+    home = os.environ.get("LORRY_HOME")
+    if home:
+        return Path(home).expanduser().absolute()
+    from platformdirs import user_data_path
+
+    return user_data_path("lorry", appauthor=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The paths inside one home; nothing is made until `prepare`."""
+
+    home: Path
+
+    @property
+    def blobs(self) -> Path:
+        """Folder of the blobs."""
+        return self.home / "blobs" / "sha256"
+
+    @property
+    def names(self) -> Path:
+        """Folder of the namespaces."""
+        return self.home / "names"
+
+    @property
+    def views(self) -> Path:
+        """Folder of the views."""
+        return self.home / "views"
+
+    @property
+    def drafts(self) -> Path:
+        """Folder of unfinished files."""
+        return self.home / "tmp"
+
+    @property
+    def bases(self) -> Path:
+        """File of the names of base models."""
+        return self.home / "bases.json"
+
+    @property
+    def index(self) -> Path:
+        """File of the index."""
+        return self.home / "index.sqlite"
+
+    def check(self) -> None:
+        """Raise Incompatible where the home was laid out by a newer lorry."""
+        mark = self.home / "FORMAT"
+        found = mark.read_text(encoding="ascii", errors="replace").strip() if mark.exists() else FORMAT
+        if found != FORMAT:
+            raise Incompatible(
+                f"{self.home} is a registry of layout {found[:20]!r}, this lorry knows {FORMAT}; "
+                "upgrade lorry, or point LORRY_HOME elsewhere"
+            )
+
+    def prepare(self) -> None:
+        """Make what is missing of a home that is about to be written to."""
+        self.check()
+        for folder in (self.blobs, self.names, self.drafts):
+            durable.make_folder(folder)
+        mark = self.home / "FORMAT"
+        if not mark.exists():
+            with durable.draft(self.drafts) as draft:
+                durable.write(draft, f"{FORMAT}\n".encode())
+                durable.put_new(draft, mark)

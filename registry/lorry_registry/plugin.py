@@ -1,0 +1,64 @@
+"""What the registry adds to lorry: the store that answers references, names of bases, and its commands."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from lorry.plugin import Command, Store, hookimpl
+
+LORRY_API = 1
+
+_COMMANDS = {
+    "alias": "Move or list the names that stand for versions.",
+    "base": "Give base models on this machine a name.",
+    "ls": "List what the registry holds.",
+    "publish": "Publish an adapter as a version that never changes.",
+    "pull": "Copy a version's files out of the registry.",
+    "show": "Show everything recorded about a version.",
+    "verify": "Check every byte of a version.",
+    "versions": "List the versions of an adapter.",
+}
+
+
+@hookimpl
+def lorry_stores() -> list[Store]:
+    """Provide the local registry."""
+    return [Store(name="local", title="local registry", adapter=find_adapter, bases=list_bases)]
+
+
+@hookimpl
+def lorry_commands() -> list[Command]:
+    """Provide one command a file."""
+    return [
+        Command(name=name, help=text, load=f"lorry_registry.commands.{name}:command")
+        for name, text in _COMMANDS.items()
+    ]
+
+
+def find_adapter(text: str) -> tuple[Path, ...] | None:
+    """Return the files of a published adapter; None for what is no reference to one that this registry knows.
+
+    Raises NotFound where the adapter is here, or one of nearly that name, and the reference still fits none.
+    """
+    from lorry.errors import InvalidArgument
+    from lorry_registry.reference import Reference
+    from lorry_registry.store import LocalStore
+
+    try:
+        adapter = Reference.parse(text.partition("@")[0])
+    except InvalidArgument:
+        return None
+    store = LocalStore()
+    if not store.knows(adapter):
+        return None
+    from lorry_registry.view import adapter_files
+
+    return adapter_files(store, store.resolve(Reference.parse(text)))
+
+
+def list_bases() -> Mapping[str, Path]:
+    """Return the bases that `lorry base add` named."""
+    from lorry_registry.bases import Bases
+
+    return Bases().all()

@@ -1,0 +1,151 @@
+"""Publishing: from files to a manifest, by way of copies that nobody else can change meanwhile.
+
+The files are copied into the store's drafts folder and hashed on the way; what is read, described and
+published are those copies.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import ValidationError  # noqa: TID253  loaded when publishing only
+
+from lorry.errors import InvalidArgument, InvalidFile, LorryError, NotFound
+from lorry.ops.read import open_adapter
+from lorry.plugin.host import host
+from lorry_registry import durable
+from lorry_registry.blobs import Content, copy
+from lorry_registry.card import Card
+from lorry_registry.facts import adapter_facts, base_facts, file_facts
+from lorry_registry.lineage import lineage
+from lorry_registry.manifest import File, Id, Manifest, explain
+from lorry_registry.names import check_path, same_file_key
+from lorry_registry.reference import Alias, Reference
+from lorry_registry.store import LocalStore, Resolved
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draft:
+    """A version that is ready to be published, and not yet."""
+
+    manifest: Manifest
+    digest: str
+    store: LocalStore
+    files: Mapping[str, Path]
+
+    def publish(self, aliases: Sequence[Alias] = ()) -> bool:
+        """Publish it; return whether it is new. See `LocalStore.publish`."""
+        return self.store.publish(self.manifest, self.files, aliases)
+
+
+@contextmanager
+def drafted(  # noqa: PLR0913  what a version is made of
+    store: LocalStore,
+    reference: Reference,
+    sources: Sequence[Path],
+    *,
+    card: Card,
+    recipe: str | None = None,
+    parents: Sequence[Resolved] = (),
+) -> Iterator[Draft]:
+    """Copy files in, read them as one adapter and describe them; drop everything at the end.
+
+    `sources` are files, and folders of which every file is taken. Raises what `lorry.open` raises for what
+    is no adapter, Conflict where the version exists with other content, InvalidFile for a pickle.
+    """
+    reference.exact()
+    chosen = _choose(sources)
+    store.layout.prepare()
+    with durable.draft(store.layout.drafts) as folder:
+        copies = {path: folder / path for path in chosen}
+        try:
+            contents = {path: _copy(chosen[path], copies[path]) for path in chosen}
+            manifest = _describe(
+                store, reference, copies=copies, contents=contents, card=card, recipe=recipe, parents=parents
+            )
+        except OSError as error:
+            raise LorryError(f"{reference} was not published, nothing is changed: {durable.reason(error)}") from error
+        except LorryError as error:
+            # What was read is the copy; what the person knows is the source.
+            error.args = (str(error).replace(f"{folder}{os.sep}", ""),)
+            raise
+        store.refuse_other(reference, manifest.digest())
+        yield Draft(manifest=manifest, digest=manifest.digest(), store=store, files=copies)
+
+
+def _describe(  # noqa: PLR0913  what a version is made of
+    store: LocalStore,
+    reference: Reference,
+    *,
+    copies: Mapping[str, Path],
+    contents: Mapping[str, Content],
+    card: Card,
+    recipe: str | None,
+    parents: Sequence[Resolved],
+) -> Manifest:
+    plugins = host()
+    adapter = open_adapter(list(copies.values()))
+    frames = {path: frame for frame in adapter.origin for path in frame.source.paths}
+    card = card.completed(adapter.metadata)
+    try:
+        return Manifest(
+            id=Id(
+                namespace=reference.namespace,
+                name=reference.name,
+                version=str(reference.exact()),
+                title=card.title,
+                description=card.description,
+                license=card.license,
+                authors=card.authors,
+                tags=card.tags,
+            ),
+            files=tuple(
+                File(path=path, **file_facts(copy, frames)._asdict(), **contents[path]._asdict())
+                for path, copy in sorted(copies.items())
+            ),
+            adapter=adapter_facts(adapter, card.trigger_words, plugins),
+            base=base_facts(adapter, plugins),
+            lineage=lineage(store, adapter.metadata, recipe, parents),
+        )
+    except ValidationError as error:
+        raise InvalidFile(f"{reference} cannot be described: {explain(error)}") from error
+
+
+def _choose(sources: Sequence[Path]) -> dict[str, Path]:
+    """Return the files by their paths in the version; raise InvalidArgument where two have the same."""
+    chosen: dict[str, Path] = {}
+    for source in sources:
+        for path, file in _walk(source):
+            twice = next((known for known in chosen if same_file_key(known) == same_file_key(path)), None)
+            if twice is not None:
+                raise InvalidArgument(f"{chosen[twice]} and {file} would both be named {path}; rename one of them")
+            chosen[check_path(path)] = file
+    if not chosen:
+        raise InvalidArgument("there is nothing to publish; name at least one file")
+    return chosen
+
+
+def _walk(source: Path) -> Iterator[tuple[str, Path]]:
+    """Yield a file under its name, or all files of a folder under their paths in it."""
+    if not source.exists():
+        raise NotFound(f"{source} does not exist; check the path")
+    if not source.is_dir():
+        yield source.name, source
+        return
+    for folder, folders, files in os.walk(source):
+        folders.sort()
+        for name in sorted([*files, *(each for each in folders if Path(folder, each).is_symlink())]):
+            file = Path(folder, name)
+            if file.is_symlink() or not file.is_file():
+                # A link in a downloaded folder may point at anything, a private key say.
+                raise InvalidFile(f"{file} is a link or no regular file; name the files to publish one by one")
+            yield file.relative_to(source).as_posix(), file
+
+
+def _copy(source: Path, target: Path) -> Content:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    return copy(source, target, durable.READ_ONLY)

@@ -1,0 +1,151 @@
+"""The records of one adapter: its versions, its aliases and its log, each a plain file.
+
+`versions/1.0.0` holds the sha256 of a manifest and is made once, by the first who gets there. `aliases/latest`
+holds a version and is replaced as a whole. `log.jsonl` is only added to.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from lorry.errors import Conflict, InvalidArgument, VerificationFailed
+from lorry_registry import durable
+from lorry_registry.layout import Layout
+from lorry_registry.names import check_name
+from lorry_registry.reference import Alias, Reference
+from lorry_registry.semver import Version
+
+_DIGEST_LINE = re.compile(r"[0-9a-f]{64}\n")
+
+
+class Records:
+    """The records of the adapter that `reference` names, whether or not there are any."""
+
+    def __init__(self, layout: Layout, reference: Reference) -> None:
+        self._adapter, self._drafts = reference.at(None), layout.drafts
+        self._folder = layout.names / reference.namespace / reference.name
+
+    def versions(self) -> tuple[Version, ...]:
+        """Return the published versions, lowest first."""
+        folder = self._folder / "versions"
+        names = entries(folder, lambda name: str(Version.parse(name)) == name)
+        return tuple(sorted(Version.parse(name) for name in names if not durable.is_claim(folder / name)))
+
+    def digest(self, version: Version) -> str | None:
+        """Return the manifest digest of a version, or None; raise VerificationFailed for a damaged record."""
+        path = self._version_file(version)
+        text = _text(path)
+        if text and not _DIGEST_LINE.fullmatch(text):
+            raise VerificationFailed(f"{self._adapter.at(version)}: its record {path} is damaged; it is no sha256")
+        return text.strip() if text else None
+
+    def commit(self, version: Version, digest: str) -> bool:
+        """Record a version unless it is recorded already; return whether it was us. This publishes it."""
+        path = self._version_file(version)
+        durable.make_folder(path.parent)
+        with durable.draft(self._drafts) as draft:
+            durable.write(draft, f"{digest}\n".encode(), durable.READ_ONLY)
+            new = durable.put_new(draft, path)
+        if not new and durable.is_claim(path):
+            raise Conflict(
+                f"{self._adapter.at(version)} is being published by another process, or one died at it; "
+                f"if none is running, delete {path} and publish again"
+            )
+        return new
+
+    def aliases(self) -> dict[str, Version]:
+        """Return what each alias stands for."""
+        names = entries(self._folder / "aliases", lambda name: check_name(name, "alias") == name)
+        found = {name: self.alias(Alias(name)) for name in names}
+        return {name: version for name, version in found.items() if version}
+
+    def alias(self, alias: Alias) -> Version | None:
+        """Return what an alias stands for, or None; raise VerificationFailed for a damaged record."""
+        path = self._folder / "aliases" / alias.name
+        text = _text(path)
+        if text is None:
+            return None
+        try:
+            return Version.parse(text.removesuffix("\n"))
+        except InvalidArgument as error:
+            raise VerificationFailed(f"{path} is damaged ({error}); set the alias again") from error
+
+    def move(self, alias: Alias, version: Version) -> bool:
+        """Point an alias at a version and log it; return whether it moved."""
+        try:
+            before = self.alias(alias)
+        except VerificationFailed:
+            before = None  # setting a damaged alias mends it
+        if before == version:
+            return False
+        folder = self._folder / "aliases"
+        durable.make_folder(folder)
+        with durable.draft(self._drafts) as draft:
+            durable.write(draft, f"{version}\n".encode())
+            durable.put(draft, folder / alias.name)
+        self.log("alias", alias=alias.name, before=str(before) if before else None, after=str(version))
+        return True
+
+    def log(self, event: str, **facts: str | None) -> None:
+        """Add to the log, with the time in UTC."""
+        entry = {"time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "event": event, **facts}
+        durable.append(self._folder / "log.jsonl", json.dumps(entry).encode())
+
+    def history(self) -> list[dict[str, Any]]:
+        """Return the log, oldest first; a line that a crash tore is left out."""
+        path = self._folder / "log.jsonl"
+        lines = path.read_bytes().splitlines() if path.is_file() else []
+        return [entry for line in lines if isinstance(entry := _json(line), dict)]
+
+    def log_publish(self, version: Version, digest: str) -> None:
+        """Add a publish to the log, unless it stands there."""
+        if self.published(version) is None:
+            self.log("publish", version=str(version), manifest=digest)
+
+    def published(self, version: Version) -> str | None:
+        """Return when a version was published, as the log has it."""
+        return next(
+            (
+                str(entry.get("time", ""))
+                for entry in self.history()
+                if (entry.get("event"), entry.get("version")) == ("publish", str(version))
+            ),
+            None,
+        )
+
+    def _version_file(self, version: Version) -> Path:
+        return self._folder / "versions" / str(version)
+
+
+def entries(folder: Path, ours: Callable[[str], bool]) -> list[str]:
+    """List the names in a folder that are ours; what else a system leaves there (.DS_Store, .nfs…) is not."""
+
+    def accepted(name: str) -> bool:
+        try:
+            return ours(name)
+        except InvalidArgument:
+            return False
+
+    try:
+        return sorted(entry.name for entry in folder.iterdir() if accepted(entry.name))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def _text(path: Path) -> str | None:
+    try:
+        return path.read_text(encoding="ascii", errors="replace")
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def _json(line: bytes) -> object:
+    try:
+        return json.loads(line)
+    except ValueError:
+        return None

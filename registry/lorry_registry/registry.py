@@ -1,0 +1,125 @@
+"""The registry as a Python object: `lorry.registry()`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lorry.errors import NotFound
+from lorry_registry.bases import Bases
+from lorry_registry.card import Card
+from lorry_registry.reference import Alias, Reference, parse_alias
+from lorry_registry.semver import Version
+from lorry_registry.store import LocalStore, Resolved
+
+if TYPE_CHECKING:
+    from lorry_registry.index import Entry
+    from lorry_registry.manifest import Manifest
+    from lorry_registry.publish import Draft
+
+
+class Registry:
+    """Versions of adapters in one home folder, LORRY_HOME unless another is given.
+
+    Nothing is kept open and nothing remembered: any number of these may be used at once, in any process.
+    """
+
+    def __init__(self, home: str | Path | None = None) -> None:
+        self.store = LocalStore(Path(home).expanduser().absolute() if home else None)
+
+    @property
+    def home(self) -> Path:
+        """The folder everything is in."""
+        return self.store.layout.home
+
+    @property
+    def bases(self) -> Bases:
+        """The names given to base models."""
+        return Bases(self.home)
+
+    @contextmanager
+    def draft(
+        self,
+        reference: str,
+        files: Sequence[str | Path],
+        *,
+        card: Card | None = None,
+        recipe: str | None = None,
+        parents: Iterable[str] = (),
+    ) -> Iterator[Draft]:
+        """Prepare a version to look at before `Draft.publish`; what is not published is gone at the end.
+
+        `files` are files and folders of one adapter. `recipe` is JSON for an adapter that does not carry its
+        own; `parents` are references it was made from, besides those that the recipe tells.
+        """
+        from lorry_registry.publish import drafted
+
+        named = [self.resolve(each) for each in parents]
+        target, paths = Reference.parse(reference), [Path(each) for each in files]
+        with drafted(self.store, target, paths, card=card or Card(), recipe=recipe, parents=named) as draft:
+            yield draft
+
+    def publish(  # noqa: PLR0913  what a version is made of
+        self,
+        reference: str,
+        files: Sequence[str | Path],
+        *,
+        aliases: Iterable[str] = (),
+        card: Card | None = None,
+        recipe: str | None = None,
+        parents: Iterable[str] = (),
+    ) -> Resolved:
+        """Publish the adapter in `files` as an exact version, which never changes from then on.
+
+        The same content again is no error. Raises Conflict where the version exists with other content,
+        PublishIncomplete where it stands but an alias or the log could not be written.
+        """
+        moved: list[Alias] = [parse_alias(alias) for alias in aliases]
+        with self.draft(reference, files, card=card, recipe=recipe, parents=parents) as draft:
+            draft.publish(moved)
+            return Resolved(draft.manifest.reference, draft.digest)
+
+    def resolve(self, reference: str) -> Resolved:
+        """Find the exact version a reference means; raise NotFound."""
+        return self.store.resolve(Reference.parse(reference))
+
+    def manifest(self, reference: str) -> Manifest:
+        """Return everything that is recorded about a version."""
+        return self.store.manifest(self.resolve(reference))
+
+    def pull(self, reference: str, to: str | Path, *, force: bool = False) -> tuple[Path, ...]:
+        """Copy a version's files into the folder `to`, checked on the way; see `lorry_registry.pull`."""
+        from lorry_registry.pull import pull
+
+        return pull(self.store, self.resolve(reference), Path(to).expanduser(), force=force)
+
+    def verify(self, reference: str) -> Manifest:
+        """Read every byte of a version again; raise VerificationFailed naming each damaged file."""
+        from lorry_registry.verify import verify
+
+        return verify(self.store, self.resolve(reference))
+
+    def versions(self, adapter: str) -> tuple[Version, ...]:
+        """Return the versions of "namespace/name", lowest first; raise NotFound where there are none."""
+        reference = Reference.parse(adapter).at(None)
+        versions = self.store.records(reference).versions()
+        if not versions:
+            raise NotFound(self.store.missing(reference))
+        return versions
+
+    def aliases(self, adapter: str) -> dict[str, Version]:
+        """Return what each alias of "namespace/name" stands for."""
+        self.versions(adapter)
+        return self.store.records(Reference.parse(adapter)).aliases()
+
+    def set_alias(self, reference: str, version: str) -> bool:
+        """Point the alias "namespace/name@alias" at a version; return whether it moved."""
+        return self.store.set_alias(Reference.parse(reference), Version.parse(version))
+
+    def ls(self) -> list[Entry]:
+        """List every version of every adapter, by name and from the lowest version up."""
+        from lorry_registry.index import list_versions
+
+        return list_versions(self.store)

@@ -1,0 +1,204 @@
+"""The local store: content-addressed blobs, and for each adapter its records. No locks, no server.
+
+A publish goes blobs, manifest, version, log, aliases. The version's record is made by one atomic link: that is
+the commit point. Before it nothing is published and at most unused blobs are left; after it the version
+stands, whatever happens next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from lorry.errors import Conflict, InvalidArgument, InvalidFile, LorryError, NotFound, VerificationFailed
+from lorry_registry import durable
+from lorry_registry.blobs import Blobs, Content
+from lorry_registry.layout import Layout, default_home
+from lorry_registry.names import check_name
+from lorry_registry.records import Records, entries
+from lorry_registry.reference import LATEST, Alias, Digest, Reference
+from lorry_registry.semver import Range, Version
+
+if TYPE_CHECKING:
+    from lorry_registry.manifest import Manifest
+
+_SHOWN = 5
+
+
+class PublishIncomplete(LorryError):
+    """The version is published and stands, but what should follow it (an alias, the log) failed."""
+
+
+class Resolved(NamedTuple):
+    """One version: its exact reference, and the sha256 of its manifest."""
+
+    reference: Reference
+    digest: str
+
+
+class LocalStore:
+    """The registry in one home folder; safe for many processes at once."""
+
+    def __init__(self, home: Path | None = None) -> None:
+        self.layout = Layout(home or default_home())
+        self.layout.check()
+        self.blobs = Blobs(self.layout.blobs, self.layout.drafts)
+
+    def records(self, reference: Reference) -> Records:
+        """Return the records of the adapter a reference names."""
+        return Records(self.layout, reference)
+
+    def published(self) -> Iterator[Reference]:
+        """Yield the exact reference of every version there is, by name and from the lowest version up."""
+        for namespace in entries(self.layout.names, lambda text: check_name(text, "namespace") == text):
+            for name in entries(self.layout.names / namespace, lambda text: check_name(text, "name") == text):
+                adapter = Reference(namespace, name)
+                for version in self.records(adapter).versions():
+                    yield adapter.at(version)
+
+    def knows(self, reference: Reference) -> bool:
+        """Tell whether an adapter of this name is here, or one that may have been meant."""
+        return bool(self.records(reference).versions() or self._near(reference))
+
+    def resolve(self, reference: Reference) -> Resolved:
+        """Find the version a reference means; raise NotFound saying what there is instead.
+
+        Without a selector that is the alias "latest", or where nobody has moved it yet the highest stable
+        version.
+        """
+        found = self._find(reference)
+        if found is None:
+            raise NotFound(self.missing(reference))
+        return found
+
+    def manifest(self, resolved: Resolved) -> Manifest:
+        """Read a version's manifest; raise VerificationFailed where it is damaged, missing or another's."""
+        from lorry_registry.manifest import Manifest
+
+        try:
+            manifest = Manifest.from_bytes(self.blobs.read(resolved.digest))
+        except (InvalidFile, VerificationFailed) as error:
+            raise VerificationFailed(f"{resolved.reference}: its manifest: {error}") from error
+        if manifest.reference != resolved.reference:
+            raise VerificationFailed(f"{resolved.reference}: its record points at the manifest of {manifest.reference}")
+        return manifest
+
+    def publish(self, manifest: Manifest, drafts: Mapping[str, Path], aliases: Iterable[Alias] = ()) -> bool:
+        """Publish a version; return whether it is new. The same again is no error, and mends what is damaged.
+
+        `drafts` are synced files in the store's drafts folder, by their paths in the manifest. A stable version
+        moves the alias "latest" to the highest stable one; `aliases` are moved besides. Raises Conflict where
+        the version exists with other content, PublishIncomplete where it stands but a later step failed.
+        """
+        reference, digest = manifest.reference, manifest.digest()
+        records, version = self.records(reference), reference.exact()
+        self.refuse_other(reference, digest)
+        try:
+            for file in manifest.files:
+                self.blobs.add(drafts[file.path], Content(file.sha256, file.size))
+            self.blobs.add_bytes(manifest.to_bytes())
+            new = records.commit(version, digest)
+        except OSError as error:
+            if records.digest(version) != digest:
+                raise LorryError(
+                    f"{reference} was not published, nothing is changed: {durable.reason(error)}"
+                ) from error
+            raise PublishIncomplete(
+                f"published {reference}, but the disk did not confirm it ({durable.reason(error)}); publish it again"
+            ) from error
+        self.refuse_other(reference, digest)
+        self._follow_up(reference, digest, aliases)
+        return new
+
+    def refuse_other(self, reference: Reference, digest: str) -> None:
+        """Raise Conflict where the version is taken by another manifest than `digest`."""
+        version = reference.exact()
+        recorded = self.records(reference).digest(version)
+        if recorded and recorded != digest:
+            raise Conflict(
+                f"{reference} exists with other content (sha256:{recorded[:12]}), and versions never change; "
+                f"publish this as another one, {version.next_patch()} say"
+            )
+
+    def set_alias(self, reference: Reference, version: Version) -> bool:
+        """Point an alias (the reference's selector) at a version; return whether it moved.
+
+        Raises NotFound for a version that is not there, InvalidArgument where the selector is no alias.
+        """
+        if not isinstance(reference.selector, Alias):
+            raise InvalidArgument(f"{str(reference)!r} names no alias; write {reference.adapter}@stable, say")
+        self.resolve(reference.at(version))
+        self.layout.prepare()
+        return self.records(reference).move(reference.selector, version)
+
+    def _follow_up(self, reference: Reference, digest: str, aliases: Iterable[Alias]) -> None:
+        """Do what follows the commit point; raise PublishIncomplete naming every step that failed."""
+        records, version = self.records(reference), reference.exact()
+        steps: dict[str, Callable[[], object]] = {"not logged": lambda: records.log_publish(version, digest)}
+        if version.stable:
+            steps[f"alias {LATEST} not moved"] = lambda: _move_latest(records)
+        for alias in aliases:
+            steps[f"alias {alias} not moved"] = partial(records.move, alias, version)
+        failed = []
+        for what, step in steps.items():
+            try:
+                step()
+            except OSError as error:
+                failed.append(f"{what} ({durable.reason(error)})")
+        if failed:
+            raise PublishIncomplete(f"published {reference}, {', '.join(failed)}; mend that and publish it again")
+
+    def _find(self, reference: Reference) -> Resolved | None:
+        records = self.records(reference)
+        match reference.selector:
+            case Version() as version:
+                digest = records.digest(version)
+                return Resolved(reference, digest) if digest else None
+            case Digest(prefix):
+                return self._find_digest(reference, prefix)
+            case Range() as span:
+                candidates = [version for version in records.versions() if version in span]
+            case Alias() as alias:
+                candidates = [version for version in [records.alias(alias)] if version]
+            case None:
+                latest = records.alias(Alias(LATEST))
+                candidates = [latest] if latest else [version for version in records.versions() if version.stable]
+        return self._find(reference.at(max(candidates))) if candidates else None
+
+    def _find_digest(self, reference: Reference, prefix: str) -> Resolved | None:
+        every = (self._find(reference.at(version)) for version in self.records(reference).versions())
+        found = [each for each in every if each and each.digest.startswith(prefix)]
+        if len(found) > 1:
+            raise InvalidArgument(f"{reference} fits {len(found)} versions; give more digits")
+        return found[0] if found else None
+
+    def missing(self, reference: Reference) -> str:
+        """Say that a reference names nothing here, and what there is instead."""
+        adapter, versions = reference.adapter, self.records(reference).versions()
+        if not versions:
+            near = self._near(reference)
+            advice = f"did you mean {' or '.join(near)}?" if near else "lorry ls lists what there is"
+            return f"the registry at {self.layout.home} has no {adapter}; {advice}"
+        shown = ", ".join(map(str, versions[: -_SHOWN - 1 : -1])) + (" …" if len(versions) > _SHOWN else "")
+        match reference.selector:
+            case None:
+                return f"{adapter} has no stable version yet; name one of {shown}"
+            case Alias() as alias:
+                known = ", ".join(self.records(reference).aliases()) or "none"
+                return f"{adapter} has no alias {alias}; aliases: {known}; versions: {shown}"
+            case selector:
+                return f"{adapter} has no version {selector}; it has {shown}"
+
+    def _near(self, reference: Reference) -> list[str]:
+        import difflib
+
+        known = dict.fromkeys(each.adapter for each in self.published())
+        return difflib.get_close_matches(reference.adapter, known, n=3, cutoff=0.75)
+
+
+def _move_latest(records: Records) -> None:
+    """Move "latest" to the highest stable version, and look again: another publish may have come between."""
+    while records.move(Alias(LATEST), max(version for version in records.versions() if version.stable)):
+        pass

@@ -1,0 +1,22 @@
+"""Verifying: whether a version is still, byte for byte, what was published."""
+
+from __future__ import annotations
+
+from lorry.errors import VerificationFailed
+from lorry_registry.blobs import Content
+from lorry_registry.manifest import Manifest
+from lorry_registry.store import LocalStore, Resolved
+
+
+def verify(store: LocalStore, resolved: Resolved) -> Manifest:
+    """Read every byte of a version again; raise VerificationFailed naming each file that is not as recorded."""
+    manifest = store.manifest(resolved)
+    faults = []
+    for file in manifest.files:
+        try:
+            store.blobs.verify(Content(file.sha256, file.size))
+        except VerificationFailed as error:
+            faults.append(f"{file.path}: {error}")
+    if faults:
+        raise VerificationFailed(f"{resolved.reference}: {'; '.join(faults)}; publish the same files again to mend it")
+    return manifest

@@ -1,0 +1,67 @@
+"""Views: a version's files under their own names, since names and suffixes mean something to formats.
+
+A view is made of hard links to blobs where the disk has them, else of copies. It is a cache: it may be deleted
+at any time, and what in it is not a blob itself is checked each time it is used.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from lorry.errors import VerificationFailed
+from lorry_registry import durable
+from lorry_registry.blobs import Content, measure
+from lorry_registry.manifest import File, Manifest
+from lorry_registry.store import LocalStore, Resolved
+
+ADAPTER_ROLES = ("weights", "embedding", "config")
+"""Roles of the files that make up the adapter; cards and pictures are beside it."""
+
+
+def adapter_files(store: LocalStore, resolved: Resolved) -> tuple[Path, ...]:
+    """Return the files of an adapter, to be read only; make the view where there is none yet.
+
+    Raises VerificationFailed where a blob is missing or damaged.
+    """
+    manifest = store.manifest(resolved)
+    folder = store.layout.views / resolved.digest
+    if not all(_intact(store, file, folder / file.path) for file in manifest.files):
+        _make(store, resolved, manifest, folder)
+    return tuple(folder / file.path for file in manifest.files if file.role in ADAPTER_ROLES)
+
+
+def _intact(store: LocalStore, file: File, path: Path) -> bool:
+    blob = store.blobs.path(file.sha256)
+    if not (path.is_file() and blob.is_file()):
+        return False
+    return path.samefile(blob) or measure(path) == Content(file.sha256, file.size)
+
+
+def _make(store: LocalStore, resolved: Resolved, manifest: Manifest, folder: Path) -> None:
+    """Build the view aside and move it into place whole; another process may win, with the same content."""
+    store.layout.prepare()
+    durable.make_folder(folder.parent)
+    with durable.draft(store.layout.drafts) as draft, durable.draft(store.layout.drafts) as old:
+        for file in manifest.files:
+            target = draft / file.path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                store.blobs.verify(Content(file.sha256, file.size))
+                _link_or_copy(store, file, target)
+            except VerificationFailed as error:
+                raise VerificationFailed(f"{resolved.reference}: {file.path}: {error}") from error
+        if folder.exists():
+            folder.rename(old)
+        try:
+            draft.rename(folder)
+        except OSError:
+            if not folder.is_dir():
+                raise
+
+
+def _link_or_copy(store: LocalStore, file: File, target: Path) -> None:
+    try:
+        os.link(store.blobs.path(file.sha256), target)
+    except OSError:  # no hard links on this disk, or too many of this file
+        store.blobs.copy(Content(file.sha256, file.size), target)

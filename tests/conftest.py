@@ -1,0 +1,25 @@
+"""What every test stands on: no network, a home of its own, and one thread of arithmetic a worker."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+# Before anything imports torch or huggingface_hub: both read these once.
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+os.environ["TRANSFORMERS_OFFLINE"] = "1"
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ["OMP_NUM_THREADS"] = "1"
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Give each test an empty LORRY_HOME, and none of the caller's LORRY_ settings."""
+    for name in [name for name in os.environ if name.startswith("LORRY_")]:
+        monkeypatch.delenv(name)
+    folder = tmp_path_factory.mktemp("lorry") / "home"
+    monkeypatch.setenv("LORRY_HOME", str(folder))
+    return folder
