@@ -10,6 +10,7 @@ import dataclasses
 import difflib
 import importlib.metadata
 import inspect
+import re
 import sys
 import textwrap
 from collections.abc import Iterable, Sequence
@@ -18,7 +19,7 @@ from pathlib import Path
 import click
 
 import lorry
-from lorry import errors
+from lorry import errors, plugin
 from lorry.cli import cli
 from lorry.plugin import Dialect, Kind, hookspecs
 from lorry.plugin.host import GROUPS, Host
@@ -26,6 +27,9 @@ from lorry.plugin.host import GROUPS, Host
 REFERENCE = Path(__file__).parent / "reference"
 
 MARK = "<!-- Written by docs/generate.py from the code. Change the code, then run: make docs -->"
+
+# Annotations are strings in a signature; defaults that are strings keep their quotes.
+_QUOTED = re.compile(r"(: |-> )'([^']*)'")
 
 
 def built_in() -> Host:
@@ -71,37 +75,53 @@ def _help(context: click.Context) -> str:
 
 
 def hooks_page() -> str:
-    """Tabulate the hooks, then every descriptor with its fields."""
+    """Tabulate the hooks, then every descriptor and what descriptors are made of, with their fields."""
     rows = []
-    parts = []
+    descriptors = [descriptor for _, descriptor in GROUPS.values()]
     for group, (_, descriptor) in GROUPS.items():
         hook = getattr(hookspecs, f"lorry_{group}")
         link = f"[`{descriptor.__name__}`](#{descriptor.__name__.lower()})"
         rows.append((f"`lorry_{group}`", f'`project.entry-points."lorry.{group}"`', link, str(inspect.getdoc(hook))))
-        fields = [
-            (f"`{field.name}`", f"`{field.type}`", "required" if _required(field) else "optional")
-            for field in dataclasses.fields(descriptor)
-        ]
-        parts += [
-            f"## {descriptor.__name__}",
-            f"From `lorry.plugin`, defined in `{descriptor.__module__}`.",
-            f"```text\n{inspect.getdoc(descriptor)}\n```",
-            table(("field", "type", ""), fields),
-        ]
+    parts = [each for each in vars(plugin).values() if inspect.isclass(each) and each not in descriptors]
     return "\n\n".join(
         [
             "# Hooks",
-            f"A plugin is a module that states `LORRY_API = {hookspecs.API}`, implements one or more of these hooks, and "
-            "is named in the entry-point table of each. A hook takes nothing and returns an iterable of descriptors. "
-            "[The tutorial](../tutorial/write-a-plugin.md) builds one.",
+            (
+                f"A plugin is a module that states `LORRY_API = {hookspecs.API}`, implements one or more of these "
+                "hooks, and is named in the entry-point table of each. A hook takes nothing and returns an iterable "
+                "of descriptors. [The tutorial](../tutorial/write-a-plugin.md) builds one."
+            ),
             table(("hook", "entry-point table", "descriptor", "what it adds"), rows),
-            *parts,
+            "Everything on this page is imported from `lorry.plugin`.",
+            *(text for each in (*descriptors, *parts) for text in _contract(each)),
         ]
     )
 
 
+def _contract(found: type) -> list[str]:
+    """Describe a class by its docstring and, where it has fields, a table of them."""
+    texts = [f"## {found.__name__}", f"```text\n{inspect.getdoc(found)}\n```"]
+    if dataclasses.is_dataclass(found):
+        rows = [
+            (f"`{field.name}`", f"`{field.type}`", "required" if _required(field) else "optional")
+            for field in dataclasses.fields(found)
+        ]
+        texts.append(table(("field", "type", ""), rows))
+    elif issubclass(found, tuple):
+        texts.append(table(("field", "type"), [(f"`{name}`", f"`{_source(kind)}`") for name, kind in _fields(found)]))
+    return texts
+
+
 def _required(field: dataclasses.Field[object]) -> bool:
     return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+
+
+def _fields(found: type) -> Iterable[tuple[str, object]]:
+    return inspect.get_annotations(found).items()
+
+
+def _source(annotation: object) -> str:
+    return str(getattr(annotation, "__forward_arg__", annotation))
 
 
 def formats_page() -> str:
@@ -115,8 +135,10 @@ def formats_page() -> str:
     return "\n\n".join(
         [
             "# Formats",
-            "A format is a container and a dialect. What stands here comes with lorry; `lorry plugins` lists what "
-            "your installation adds.",
+            (
+                "A format is a container and a dialect. What stands here comes with lorry; `lorry plugins` lists "
+                "what your installation adds."
+            ),
             "## Containers",
             table(("container", "", "suffixes", ""), containers),
             "## Dialects",
@@ -144,6 +166,7 @@ def formats_page() -> str:
                         ),
                     )
                     for each in dialects.values()
+                    if each.spellings
                 ],
             ),
             "## Kinds and bases",
@@ -166,7 +189,7 @@ def errors_page() -> str:
     first, _, rest = str(inspect.getdoc(errors)).partition("\n\n")
     tree, _, rest = textwrap.dedent(rest).partition("\n\n")
     rows = [
-        (f"`lorry.{name}`", str(found.exit_code), str(inspect.getdoc(found)).replace("\n", " "))
+        (f"`lorry.errors.{name}`", str(found.exit_code), str(inspect.getdoc(found)).replace("\n", " "))
         for name, found in vars(errors).items()
         if inspect.isclass(found) and issubclass(found, errors.LorryError)
     ]
@@ -198,7 +221,7 @@ def _signature(name: str, found: object) -> str:
     if inspect.isclass(found):
         return f"class lorry.{name}"
     if callable(found):
-        return f"lorry.{name}{inspect.signature(found)}"
+        return f"lorry.{name}" + _QUOTED.sub(r"\1\2", str(inspect.signature(found)))
     return f"lorry.{name}"
 
 

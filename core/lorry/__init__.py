@@ -16,10 +16,6 @@ from typing import TYPE_CHECKING
 from lorry.errors import LorryError as LorryError
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    from lorry_registry import Registry
-
     from lorry.ir import Adapter as Adapter
     from lorry.ir import Layer as Layer
     from lorry.ir import ModulePath as ModulePath
@@ -33,7 +29,8 @@ if TYPE_CHECKING:
     from lorry.ops.identify import Identity as Identity
     from lorry.ops.merge import merge as merge
     from lorry.ops.read import identify as identify
-    from lorry.ops.read import open_adapter as open  # noqa: A004  the front door's own word for it
+    from lorry.ops.read import open_adapter as open  # noqa: A004, F401  the front door's own word for it
+    from lorry.ops.registry import registry as registry
     from lorry.ops.run import run as run
     from lorry.ops.validate import validate as validate
     from lorry.ops.write import save as save
@@ -45,18 +42,13 @@ _WHERE = {
     "Adapter": "lorry.ir", "Layer": "lorry.ir", "ModulePath": "lorry.ir", "TensorRef": "lorry.ir",
     "Token": "lorry.ir", "Base": "lorry.ops.base", "Identity": "lorry.ops.identify",
     "Request": "lorry.plugin.backend", "Host": "lorry.plugin.host", "host": "lorry.plugin.host",
-    "bake": "lorry.ops.bake", "convert": "lorry.ops.convert", "diff": "lorry.ops.diff", "identify": "lorry.ops.read",
-    "merge": "lorry.ops.merge", "open": "lorry.ops.read:open_adapter", "open_base": "lorry.ops.base",
-    "run": "lorry.ops.run", "save": "lorry.ops.write", "validate": "lorry.ops.validate",
+    "bake": "lorry.ops.bake", "convert": "lorry.ops.convert", "diff": "lorry.ops.diff",
+    "identify": "lorry.ops.read", "merge": "lorry.ops.merge", "open": "lorry.ops.read:open_adapter",
+    "open_base": "lorry.ops.base", "registry": "lorry.ops.registry", "run": "lorry.ops.run",
+    "save": "lorry.ops.write", "validate": "lorry.ops.validate",
 }  # fmt: skip
 
-__all__ = ["LorryError", "registry", *_WHERE]
-
-
-def registry(home: str | Path | None = None) -> Registry:
-    """Open the local registry: at `home`, at LORRY_HOME, or in the platform's data folder."""
-    found: Registry = importlib.import_module("lorry_registry").Registry(home)
-    return found
+__all__ = ["LorryError", *_WHERE]  # noqa: PLE0604  every name is in the table above
 
 
 def __getattr__(name: str) -> object:

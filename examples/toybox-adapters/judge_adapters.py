@@ -5,22 +5,22 @@ from __future__ import annotations
 import argparse
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from diffusers import StableDiffusionPipeline
 from make_adapters import SPRITES, SUBJECT, SUBJECT_WORD, default_base, load_base
 from numpy.typing import NDArray
 from pictures import BACKGROUNDS, INK, KNOWN_SUBJECTS, LIKE_THE_BASE, PAPER, PICTURE_SIDE, Scene, SpriteBook
 from PIL import Image
+from train import Pipeline
 
 STEPS = 20
 GUIDANCE = 3.0
 SEED = 5
 CELL_SIDE = 3 * PICTURE_SIDE
-DRAWINGS_PER_SUBJECT = 60
+DRAWINGS_PER_SCENE = 40
 
 Pictures = NDArray[np.float32]
 
@@ -58,7 +58,7 @@ def rows() -> list[Row]:
     ]
 
 
-def load_with_adapters(base: Path, adapters: Path) -> StableDiffusionPipeline:
+def load_with_adapters(base: Path, adapters: Path) -> Pipeline:
     """Load the base with both adapters, as any user of diffusers would."""
     pipeline = load_base(base)
     pipeline.load_textual_inversion(adapters / "raccoon" / "learned_embeds.safetensors", token=SUBJECT_WORD)
@@ -67,7 +67,7 @@ def load_with_adapters(base: Path, adapters: Path) -> StableDiffusionPipeline:
     return pipeline
 
 
-def sample(pipeline: StableDiffusionPipeline, row: Row) -> Pictures:
+def sample(pipeline: Pipeline, row: Row) -> Pictures:
     """Sample a row's pictures, from black 0 to white 1."""
     pipeline.set_adapters(["raccoon", "style"], [row.raccoon, row.style])
     prompts = [scene.caption(SUBJECT_WORD if scene.subject == SUBJECT else None) for scene in row.scenes]
@@ -83,23 +83,34 @@ def sample(pipeline: StableDiffusionPipeline, row: Row) -> Pictures:
     return pictures
 
 
-def name_picture(book: SpriteBook, picture: Pictures, scene: Scene, *, styled: bool) -> str:
-    """Name the subject whose drawings come closest, pixel by pixel, of all thirteen."""
-    rng = random.Random(SEED)
-    draw = book.draw_duotone if styled else book.draw
+class Namer:
+    """Name pictures by the subject whose drawings come closest, pixel by pixel."""
 
-    def distance(subject: str) -> float:
-        guess = Scene(scene.line, subject, scene.background)
-        drawings = [np.asarray(draw(guess, LIKE_THE_BASE, rng), np.float32) for _ in range(DRAWINGS_PER_SUBJECT)]
-        errors = (np.stack(drawings) / 255 - picture) ** 2
-        return float(errors.mean(axis=(1, 2, 3)).min())
+    def __init__(self, book: SpriteBook) -> None:
+        self._book = book
+        self._drawings: dict[tuple[Scene, bool], Pictures] = {}
 
-    return min((SUBJECT, *KNOWN_SUBJECTS), key=distance)
+    def name(self, picture: Pictures, scene: Scene, *, styled: bool) -> str:
+        """Name the subject of a picture, of all thirteen; the scene gives line and background."""
+
+        def distance(subject: str) -> float:
+            drawings = self._draw(replace(scene, subject=subject), styled=styled)
+            return float(((drawings - picture) ** 2).mean(axis=(1, 2, 3)).min())
+
+        return min((SUBJECT, *KNOWN_SUBJECTS), key=distance)
+
+    def _draw(self, scene: Scene, *, styled: bool) -> Pictures:
+        if (scene, styled) not in self._drawings:
+            rng = random.Random(SEED)
+            draw = self._book.draw_duotone if styled else self._book.draw
+            drawings = [np.asarray(draw(scene, LIKE_THE_BASE, rng), np.float32) for _ in range(DRAWINGS_PER_SCENE)]
+            self._drawings[scene, styled] = np.stack(drawings) / np.float32(255)
+        return self._drawings[scene, styled]
 
 
 def style_error(pictures: Pictures) -> float:
     """Measure how far pixels lie, on average, from the line between ink and paper."""
-    ink, paper = np.float32(INK) / 255, np.float32(PAPER) / 255
+    ink, paper = np.array(INK, np.float32) / 255, np.array(PAPER, np.float32) / 255
     along = np.clip((pictures - ink) @ (paper - ink) / ((paper - ink) @ (paper - ink)), 0, 1)
     return float(np.linalg.norm(pictures - ink - along[..., None] * (paper - ink), axis=-1).mean())
 
@@ -123,14 +134,14 @@ def main() -> None:
     parser.add_argument("--sheet", type=Path, required=True, help="contact sheet to write, a PNG")
     arguments = parser.parse_args()
 
-    book = SpriteBook(SPRITES)
+    namer = Namer(SpriteBook(SPRITES))
     pipeline = load_with_adapters(arguments.base or default_base(), arguments.adapters)
     sampled = []
     for row in rows():
         pictures = sample(pipeline, row)
         sampled.append(pictures)
         names = [
-            name_picture(book, picture, scene, styled=row.style >= 1)
+            namer.name(picture, scene, styled=row.style >= 1)
             for picture, scene in zip(pictures, row.scenes, strict=True)
         ]
         named = sum(name == scene.subject for name, scene in zip(names, row.scenes, strict=True))

@@ -20,7 +20,7 @@ from pictures import (
     scenes,
 )
 from safetensors.torch import save_file
-from train import ADAPTER_NAME, Settings, add_token, train_lora
+from train import ADAPTER_NAME, Pipeline, Settings, add_token, train_lora
 
 TOYBOX_PACKAGE = "lorry_plugins.backends.toybox"
 SPRITES = Path(__file__).with_name("sprites.npz")
@@ -38,9 +38,11 @@ def default_base() -> Path:
     return Path(str(resources.files(TOYBOX_PACKAGE) / "sd"))
 
 
-def load_base(folder: Path) -> StableDiffusionPipeline:
+def load_base(folder: Path) -> Pipeline:
     """Load the base in single precision, its text encoder included."""
-    pipeline = StableDiffusionPipeline.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
+    pipeline: Pipeline = StableDiffusionPipeline.from_pretrained(  # type: ignore[no-untyped-call]
+        folder, dtype=torch.float32, local_files_only=True
+    )
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
 
@@ -78,13 +80,16 @@ def make_style(base: Path, book: SpriteBook, out: Path) -> None:
     report("style", losses, out)
 
 
-def save_lora(pipeline: StableDiffusionPipeline, folder: Path) -> None:
+def save_lora(pipeline: Pipeline, folder: Path) -> None:
     """Write the adapter in half precision, with its configuration in the file's header."""
     layers = get_peft_model_state_dict(pipeline.unet, adapter_name=ADAPTER_NAME)
+    config = pipeline.unet.peft_config[ADAPTER_NAME].to_dict()
+    # peft keeps the names in a set, whose order changes from run to run.
+    config["target_modules"] = sorted(config["target_modules"])
     StableDiffusionPipeline.save_lora_weights(
         folder,
         unet_lora_layers={name: weight.half() for name, weight in layers.items()},
-        unet_lora_adapter_metadata=pipeline.unet.peft_config[ADAPTER_NAME].to_dict(),
+        unet_lora_adapter_metadata=config,
     )
 
 

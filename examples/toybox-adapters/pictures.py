@@ -98,7 +98,7 @@ class SpriteBook:
         canvas = Image.new("L", sprite.size, 255)
         canvas.paste(_shades(sprite), mask=sprite.getchannel("A"))
         lightness = np.asarray(_shrink(canvas), np.float32)[..., None] / 255
-        ink, paper = np.float32(INK), np.float32(PAPER)
+        ink, paper = np.array(INK, np.float32), np.array(PAPER, np.float32)
         pixels: NDArray[np.uint8] = np.round(ink + lightness * (paper - ink)).astype(np.uint8)
         return Image.fromarray(pixels)
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from diffusers import StableDiffusionPipeline
 from peft import LoraConfig
 from pictures import CaptionedPicture
 from torch import Tensor
@@ -20,6 +20,23 @@ TARGET_MODULES = (
     "to_q", "to_k", "to_v", "to_out.0", "ff.net.0.proj", "ff.net.2",
     "conv1", "conv2", "proj_in", "proj_out",
 )  # fmt: skip
+
+
+class Pipeline(Protocol):
+    """What is used here of StableDiffusionPipeline, whose parts a type checker cannot see."""
+
+    vae: Any
+    tokenizer: Any
+    text_encoder: Any
+    unet: Any
+    scheduler: Any
+    load_textual_inversion: Callable[..., None]
+    load_lora_weights: Callable[..., None]
+    set_adapters: Callable[..., None]
+    set_progress_bar_config: Callable[..., None]
+
+    def __call__(self, prompt: list[str], **options: object) -> Any:  # noqa: ANN401  # diffusers' own output class
+        """Sample a picture for each prompt."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +59,7 @@ class Settings:
 class EncodedPictures:
     """Keep pictures as latents and token ids, ready to be drawn in batches."""
 
-    def __init__(self, pipeline: StableDiffusionPipeline, pictures: Sequence[CaptionedPicture]) -> None:
+    def __init__(self, pipeline: Pipeline, pictures: Sequence[CaptionedPicture]) -> None:
         pixels = torch.from_numpy(np.stack([np.asarray(picture.image) for picture in pictures]))
         with torch.no_grad():
             posterior = pipeline.vae.encode(pixels.permute(0, 3, 1, 2) / 127.5 - 1).latent_dist
@@ -55,7 +72,7 @@ class EncodedPictures:
         return self.latents[chosen], self.token_ids[chosen]
 
 
-def token_ids(pipeline: StableDiffusionPipeline, captions: Sequence[str]) -> Tensor:
+def token_ids(pipeline: Pipeline, captions: Sequence[str]) -> Tensor:
     """Tokenize captions as the stock pipeline does."""
     tokenizer = pipeline.tokenizer
     encoded = tokenizer(
@@ -69,7 +86,7 @@ def token_ids(pipeline: StableDiffusionPipeline, captions: Sequence[str]) -> Ten
     return ids
 
 
-def add_token(pipeline: StableDiffusionPipeline, token: str, starts_as: str) -> int:
+def add_token(pipeline: Pipeline, token: str, starts_as: str) -> int:
     """Add a token to the vocabulary, with the embedding of a known word."""
     known_id = pipeline.tokenizer(starts_as).input_ids[1]
     pipeline.tokenizer.add_tokens([token])
@@ -82,7 +99,7 @@ def add_token(pipeline: StableDiffusionPipeline, token: str, starts_as: str) -> 
 
 
 def train_lora(
-    pipeline: StableDiffusionPipeline,
+    pipeline: Pipeline,
     pictures: Sequence[CaptionedPicture],
     settings: Settings,
     known: Sequence[CaptionedPicture] = (),
@@ -130,9 +147,7 @@ def train_lora(
     return losses
 
 
-def _velocity_loss(
-    pipeline: StableDiffusionPipeline, latents: Tensor, ids: Tensor, generator: torch.Generator
-) -> Tensor:
+def _velocity_loss(pipeline: Pipeline, latents: Tensor, ids: Tensor, generator: torch.Generator) -> Tensor:
     count, scheduler = len(latents), pipeline.scheduler
     noise = torch.randn(latents.shape, generator=generator)
     # One time step from each of `count` equal slices: less noise in the loss than free draws.
@@ -154,13 +169,13 @@ def _step_weights(signal: Tensor) -> Tensor:
     return 0.25 + 0.75 * weights / weights.mean()
 
 
-def _free_embedding(pipeline: StableDiffusionPipeline, token_id: int) -> Tensor:
+def _free_embedding(pipeline: Pipeline, token_id: int) -> Tensor:
     embeddings: Tensor = pipeline.text_encoder.get_input_embeddings().weight
     embeddings.requires_grad_(True)
     only_token = torch.zeros(len(embeddings), 1)
     only_token[token_id] = 1.0
     # A row without gradient stays as it is, because this group has no weight decay.
-    embeddings.register_hook(lambda gradient: gradient * only_token)
+    embeddings.register_hook(lambda gradient: gradient * only_token)  # type: ignore[no-untyped-call]
     return embeddings
 
 

@@ -12,6 +12,7 @@ import os
 import secrets
 import shutil
 import socket
+import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -128,7 +129,8 @@ def sync_folder(path: Path) -> None:
 
 def is_claim(path: Path) -> bool:
     """Tell whether a name is only claimed (see `put_new`): the file is there and empty."""
-    return path.is_file() and path.stat().st_size == 0
+    found = path.stat()
+    return stat.S_ISREG(found.st_mode) and found.st_size == 0
 
 
 def reason(error: OSError) -> str:

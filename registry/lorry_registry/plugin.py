@@ -24,7 +24,15 @@ _COMMANDS = {
 @hookimpl
 def lorry_stores() -> list[Store]:
     """Provide the local registry."""
-    return [Store(name="local", title="local registry", adapter=find_adapter, bases=list_bases)]
+    return [
+        Store(
+            name="local",
+            title="local registry",
+            adapter=find_adapter,
+            bases=list_bases,
+            api="lorry_registry:Registry",
+        )
+    ]
 
 
 @hookimpl

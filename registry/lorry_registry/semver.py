@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from functools import total_ordering
+from functools import lru_cache, total_ordering
 
 from lorry.errors import InvalidArgument
 
@@ -30,6 +30,7 @@ class Version:
     prerelease: tuple[str, ...] = ()
 
     @staticmethod
+    @lru_cache(4096)  # a listing of thousands parses the same few texts again and again
     def parse(text: str) -> Version:
         """Read "1.2.0" or "1.2.0-rc.1"; raise InvalidArgument for anything else."""
         found = _VERSION.fullmatch(text.lower()) if text.isascii() and len(text) <= _LONGEST else None

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 import torch
+
 from lorry.compose.pipeline_model import PipelineModel
 from lorry.plugin import hookimpl
 from lorry.plugin.host import GROUPS, Host

@@ -6,11 +6,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import torch
+from PIL.Image import Image
+from torch import Tensor
+
 from lorry.compose.pipeline_model import PipelineModel
 from lorry.ir import Adapter, Layer, ModulePath, TensorRef, Token
 from lorry.plugin import Kind, Request
-from PIL.Image import Image
-from torch import Tensor
 
 PROMPT = Request(prompt="a flat cat on a teal background", seed=3, steps=4)
 
@@ -30,7 +31,7 @@ PATHS: Mapping[str, tuple[tuple[str, tuple[int, ...]], ...]] = {
         ("text_encoder_2.encoder.block.0.layer.0.SelfAttention.v", (128, 128)),
     ),
 }
-"""Modules of every sort with the shapes of their weights: linear, 1×1, 3×3, strided, text encoders."""
+"""Modules of every sort with the shapes of their weights: linear, 1x1, 3x3, strided, text encoders."""
 
 
 def made_up_kinds() -> list[Kind]:
@@ -69,12 +70,15 @@ def adapter(base: str, seed: int = 0, make: Callable[..., Layer] = lora) -> Adap
     return Adapter(
         base=base,
         layers={
-            ModulePath(*name.split(".", 1)): (make(shape, seed=seed + at),) for at, (name, shape) in enumerate(PATHS[base])
+            ModulePath(*name.split(".", 1)): (make(shape, seed=seed + at),)
+            for at, (name, shape) in enumerate(PATHS[base])
         },
     )
 
 
-def token(text: str, count: int = 2, width: int = 128, components: tuple[str, ...] = ("text_encoder",), seed: int = 0) -> Token:
+def token(
+    text: str, count: int = 2, width: int = 128, components: tuple[str, ...] = ("text_encoder",), seed: int = 0
+) -> Token:
     """Make a learned token of random vectors."""
     vectors = torch.randn(count, width, generator=torch.Generator().manual_seed(seed))
     return Token(text=text, vectors=dict.fromkeys(components, TensorRef.from_torch(vectors)))
@@ -89,7 +93,10 @@ def modules_of(model: PipelineModel) -> dict[str, int]:
     return {
         f"{part}.{name}": id(each)
         for part, module in model.parts.items()
-        for name, each in (*module.named_modules(remove_duplicate=False), *module.named_parameters(remove_duplicate=False))
+        for name, each in (
+            *module.named_modules(remove_duplicate=False),
+            *module.named_parameters(remove_duplicate=False),
+        )
     }
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from safetensors.torch import save_file
+
 from lorry.compose.pipeline_model import PipelineModel
 from lorry.errors import Incompatible, InvalidArgument, Unmapped
 from lorry.ir import Adapter, Layer, ModulePath, Report
@@ -18,7 +20,6 @@ from lorry.plugin.host import Host
 from lorry_plugins.backends.flux.model import load as load_flux
 from lorry_plugins.backends.sd.model import load as load_sd
 from lorry_plugins.backends.toybox import bases
-from safetensors.torch import save_file
 
 from .helpers import PROMPT, adapter, difference, lora, modules_of, scaled_rows
 
@@ -28,14 +29,14 @@ KINDS = [pytest.param(lora, id="stacked"), pytest.param(scaled_rows, id="compose
 
 
 @pytest.mark.parametrize("make", KINDS)
-def test_strength_zero_is_the_base_bit_for_bit(model: PipelineModel, make: type[Layer]) -> None:
+def test_strength_zero_is_the_base_bit_for_bit(model: PipelineModel, make: Callable[..., Layer]) -> None:
     before = model.generate(PROMPT)
     model.attach([(adapter(model.base, make=make), 0.0)])
     assert model.generate(PROMPT).tobytes() == before.tobytes()
 
 
 @pytest.mark.parametrize("make", KINDS)
-def test_detach_gives_back_the_very_objects_and_the_picture(model: PipelineModel, make: type[Layer]) -> None:
+def test_detach_gives_back_the_very_objects_and_the_picture(model: PipelineModel, make: Callable[..., Layer]) -> None:
     before, objects = model.generate(PROMPT), modules_of(model)
     model.attach([(adapter(model.base, make=make), 1.0)])
     assert modules_of(model) != objects
@@ -76,7 +77,9 @@ def test_one_adapter_at_two_halves_is_the_adapter(model: PipelineModel) -> None:
 
 def test_several_layers_of_several_kinds_on_one_module(model: PipelineModel) -> None:
     stacked, composed = adapter(model.base), adapter(model.base, make=scaled_rows)
-    together = replace(stacked, layers={path: (*layers, *composed.layers[path]) for path, layers in stacked.layers.items()})
+    together = replace(
+        stacked, layers={path: (*layers, *composed.layers[path]) for path, layers in stacked.layers.items()}
+    )
     model.attach([(together, 0.5)])
     one = model.generate(PROMPT)
     model.attach([(stacked, 0.5), (composed, 0.5)])
@@ -102,9 +105,7 @@ def test_twenty_rounds_leave_nothing_behind(model: PipelineModel) -> None:
     assert modules_of(model) == objects
 
 
-def test_baked_weights_draw_what_attached_adapters_draw(
-    model: PipelineModel, plugins: Host, tmp_path: Path
-) -> None:
+def test_baked_weights_draw_what_attached_adapters_draw(model: PipelineModel, plugins: Host, tmp_path: Path) -> None:
     name = {"sd1": "toybox-sd", "flux1": "toybox-flux"}[model.base]
     adapters = [(adapter(model.base), 0.8), (adapter(model.base, seed=50, make=scaled_rows), 0.5)]
     before = model.generate(PROMPT)
@@ -130,7 +131,7 @@ def _with(base: str, name: str, layer: Layer) -> Adapter:
     return replace(good, layers={**good.layers, ModulePath(*name.split(".", 1)): (layer,)})
 
 
-REFUSED = {
+REFUSED: dict[str, tuple[Callable[[str], Adapter], str]] = {
     "another base": (lambda base: replace(adapter(base), base="sdxl"), "made for sdxl"),
     "unknown component": (lambda base: _with(base, "prior.to_q", lora((8, 8))), "prior"),
     "unknown module": (lambda base: _with(base, "text_encoder.layers.99.to_q", lora((8, 8))), "layers.99.to_q"),

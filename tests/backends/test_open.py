@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
+
 from lorry.errors import Incompatible, InvalidArgument, InvalidFile, LorryError, NotFound
 from lorry_plugins.backends.flux.model import load as load_flux
 from lorry_plugins.backends.sd.model import load as load_sd
 from lorry_plugins.backends.toybox import bases
-from safetensors.torch import load_file, save_file
 
 
 @pytest.fixture
@@ -62,7 +63,11 @@ DAMAGED: dict[str, tuple[Callable[[Path], object], type[LorryError], str]] = {
     "no unet": (lambda folder: shutil.rmtree(folder / "unet"), LorryError, "base"),
     "cut weights": (cut_weights, InvalidFile, "unet"),
     "a missing weight of the unet": (lambda folder: drop_a_weight(folder, "unet"), InvalidFile, "unet"),
-    "a missing weight of the text encoder": (lambda folder: drop_a_weight(folder, "text_encoder"), InvalidFile, "lacks"),
+    "a missing weight of the text encoder": (
+        lambda folder: drop_a_weight(folder, "text_encoder"),
+        InvalidFile,
+        "lacks",
+    ),
     "only pickles": (only_pickles, InvalidFile, "vae"),
     "broken configuration": (lambda folder: (folder / "unet" / "config.json").write_text("{"), InvalidFile, "config"),
     "broken defaults": (lambda folder: (folder / "lorry.json").write_text("{}}"), InvalidFile, r"lorry\.json"),
@@ -92,7 +97,7 @@ def test_a_missing_folder_is_not_found(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("device", "dtype"), [("abacus", None), ("cuda:99", None), ("cpu", "int8")])
 def test_unknown_devices_and_dtypes_are_refused(folder: Path, device: str, dtype: str | None) -> None:
-    with pytest.raises(InvalidArgument, match="abacus|cuda:99|int8"):
+    with pytest.raises(InvalidArgument, match=r"abacus|cuda:99|int8"):
         load_sd(folder, device, dtype)
 
 
@@ -103,7 +108,9 @@ def test_dtype_is_that_asked_for(folder: Path) -> None:
 
 
 def test_a_safety_checker_is_left_out(folder: Path) -> None:
-    edit_index(folder, safety_checker=["stable_diffusion", "StableDiffusionSafetyChecker"], requires_safety_checker=True)
+    edit_index(
+        folder, safety_checker=["stable_diffusion", "StableDiffusionSafetyChecker"], requires_safety_checker=True
+    )
     model = load_sd(folder, "cpu")
     assert model.pipeline.safety_checker is None
     model.close()

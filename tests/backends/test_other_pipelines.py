@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
+
 from lorry.compose.pipeline_model import PipelineModel
 from lorry.errors import InvalidArgument
 from lorry.ir import Adapter, ModulePath

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor, nn
+
 from lorry.compose.stacked import StackedLora, Strengths, stackable
 from lorry.plugin import Factors
-from torch import Tensor, nn
 
 MODULES: dict[str, tuple[nn.Module, tuple[int, ...]]] = {
     "linear": (nn.Linear(6, 5), (2, 3, 6)),
@@ -41,7 +42,7 @@ def test_beside_equals_within(name: str) -> None:
     with torch.no_grad():
         weight = within.get_parameter("weight")
         for (down, up), strength in zip(factors, (0.5, -2.0), strict=True):
-            weight += strength * (up @ down).reshape(weight.shape)
+            weight.add_((up @ down).reshape(weight.shape), alpha=strength)
         torch.testing.assert_close(beside(x), within(x), rtol=1e-4, atol=1e-4)
         strengths.set([0.0, 0.0])
         assert torch.equal(beside(x), base(x))

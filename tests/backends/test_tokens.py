@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 import torch
+
 from lorry.compose.pipeline_model import PipelineModel
 from lorry.compose.tokens import ExpandingTokenizer
-from lorry.errors import Conflict, Incompatible
+from lorry.errors import Conflict, Incompatible, LorryError
 from lorry.ir import Adapter
 from lorry.plugin import Request
 
@@ -119,7 +121,7 @@ def test_published_clip_configurations_pool_at_the_end_of_the_prompt(sd: Pipelin
     assert torch.equal(*ends)
 
 
-REFUSED = {
+REFUSED: dict[str, tuple[Callable[[str], Adapter], type[LorryError], str]] = {
     "width": (lambda base: with_tokens(Adapter(base=base), token("<a>", width=768)), Incompatible, "768"),
     "encoder": (
         lambda base: with_tokens(Adapter(base=base), token("<a>", components=("text_encoder_9",))),

@@ -3,26 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+import diffusers as untyped_diffusers
 import torch
-from diffusers import (
-    AutoencoderKL,
-    EulerDiscreteScheduler,
-    FlowMatchEulerDiscreteScheduler,
-    FluxPipeline,
-    FluxTransformer2DModel,
-    StableDiffusionXLPipeline,
-    UNet2DConditionModel,
-)
 from transformers import (
+    AutoTokenizer,
     CLIPTextConfig,
     CLIPTextModel,
     CLIPTextModelWithProjection,
-    CLIPTokenizer,
     T5Config,
     T5EncoderModel,
-    T5TokenizerFast,
 )
+
+diffusers: Any = untyped_diffusers
 
 WIDTH = 32
 
@@ -30,8 +24,8 @@ WIDTH = 32
 def save_sdxl(folder: Path, toybox: Path) -> Path:
     """Save a StableDiffusionXLPipeline of toy width, with the toybox's tokenizer."""
     torch.manual_seed(0)
-    tokenizer = CLIPTokenizer.from_pretrained(toybox / "sd" / "tokenizer")
-    unet = UNet2DConditionModel(
+    tokenizer = AutoTokenizer.from_pretrained(toybox / "sd" / "tokenizer")
+    unet = diffusers.UNet2DConditionModel(
         sample_size=16,
         block_out_channels=(16, 32),
         layers_per_block=1,
@@ -46,8 +40,8 @@ def save_sdxl(folder: Path, toybox: Path) -> Path:
         addition_time_embed_dim=8,
         projection_class_embeddings_input_dim=WIDTH + 6 * 8,
     )
-    scheduler = EulerDiscreteScheduler(timestep_spacing="leading", steps_offset=1)
-    StableDiffusionXLPipeline(
+    scheduler = diffusers.EulerDiscreteScheduler(timestep_spacing="leading", steps_offset=1)
+    diffusers.StableDiffusionXLPipeline(
         vae=_vae(),
         text_encoder=CLIPTextModel(_clip(tokenizer)),
         text_encoder_2=CLIPTextModelWithProjection(_clip(tokenizer)),
@@ -63,17 +57,17 @@ def save_sdxl(folder: Path, toybox: Path) -> Path:
 def save_flux_dev(folder: Path, toybox: Path) -> Path:
     """Save a FluxPipeline of toy width whose transformer takes its guidance as an input."""
     torch.manual_seed(0)
-    tokenizer = CLIPTokenizer.from_pretrained(toybox / "flux" / "tokenizer")
-    tokenizer_2 = T5TokenizerFast.from_pretrained(toybox / "flux" / "tokenizer_2")
+    tokenizer = AutoTokenizer.from_pretrained(toybox / "flux" / "tokenizer")
+    tokenizer_2 = AutoTokenizer.from_pretrained(toybox / "flux" / "tokenizer_2")
     t5 = T5Config(vocab_size=len(tokenizer_2), d_model=WIDTH, d_kv=8, d_ff=64, num_layers=1, num_heads=4)
-    FluxPipeline(
-        scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0, use_dynamic_shifting=True),
+    diffusers.FluxPipeline(
+        scheduler=diffusers.FlowMatchEulerDiscreteScheduler(shift=3.0, use_dynamic_shifting=True),
         vae=_vae(),
         text_encoder=CLIPTextModel(_clip(tokenizer)),
         tokenizer=tokenizer,
         text_encoder_2=T5EncoderModel(t5),
         tokenizer_2=tokenizer_2,
-        transformer=FluxTransformer2DModel(
+        transformer=diffusers.FluxTransformer2DModel(
             in_channels=16,
             num_layers=1,
             num_single_layers=1,
@@ -88,7 +82,7 @@ def save_flux_dev(folder: Path, toybox: Path) -> Path:
     return folder
 
 
-def _clip(tokenizer: CLIPTokenizer) -> CLIPTextConfig:
+def _clip(tokenizer: Any) -> CLIPTextConfig:
     return CLIPTextConfig(
         vocab_size=len(tokenizer),
         hidden_size=WIDTH,
@@ -103,8 +97,8 @@ def _clip(tokenizer: CLIPTokenizer) -> CLIPTextConfig:
     )
 
 
-def _vae() -> AutoencoderKL:
-    return AutoencoderKL(
+def _vae() -> Any:
+    return diffusers.AutoencoderKL(
         block_out_channels=(16, 32),
         down_block_types=("DownEncoderBlock2D",) * 2,
         up_block_types=("UpDecoderBlock2D",) * 2,

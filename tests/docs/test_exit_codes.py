@@ -38,10 +38,10 @@ def call(*arguments: str | Path, **environment: str) -> Call:
     return Call(arguments, environment)
 
 
-def lora(path: Path, width: int = 64, stem: str = STEM, **more: torch.Tensor) -> Path:
+def lora(path: Path, width: int = 64, more: Mapping[str, torch.Tensor] | None = None) -> Path:
     """Write a kohya LoRA of one layer."""
-    tensors = {f"{stem}.lora_down.weight": torch.ones(2, width), f"{stem}.lora_up.weight": torch.ones(width, 2)}
-    save_file({**tensors, **more}, path)
+    tensors = {f"{STEM}.lora_down.weight": torch.ones(2, width), f"{STEM}.lora_up.weight": torch.ones(width, 2)}
+    save_file({**tensors, **(more or {})}, path)
     return path
 
 
@@ -106,14 +106,13 @@ def two_bases(folder: Path) -> Call:
 
 
 def half_understood(folder: Path) -> Call:
-    path = lora(folder / "half.safetensors", **{f"{STEM}.secret_sauce": torch.ones(1)})
+    path = lora(folder / "half.safetensors", more={f"{STEM}.secret_sauce": torch.ones(1)})
     return call("convert", path, "--to", "diffusers", "-o", folder / "out.safetensors")
 
 
 def not_a_number(folder: Path) -> Call:
-    return call(
-        "validate", lora(folder / "nan.safetensors", **{f"{STEM}.lora_up.weight": torch.full((64, 2), torch.nan)})
-    )
+    nan = {f"{STEM}.lora_up.weight": torch.full((64, 2), torch.nan)}
+    return call("validate", lora(folder / "nan.safetensors", more=nan))
 
 
 def without_torch(folder: Path) -> Call:
@@ -128,7 +127,7 @@ def without_torch(folder: Path) -> Call:
 
 def published_twice(folder: Path) -> Call:
     published(folder)
-    return call("publish", "demo/cat@1.0.0", lora(folder / "dog.safetensors", extra=torch.ones(1)))
+    return call("publish", "demo/cat@1.0.0", lora(folder / "dog.safetensors", more={"extra": torch.ones(1)}))
 
 
 def version_missing(folder: Path) -> Call:

@@ -32,11 +32,11 @@ COMMANDS: Mapping[str, str] = {
 class LazyGroup(click.Group):
     """A group whose commands are found by name and imported when they are needed."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  click's signature
         """List core's commands, then those that plugins add."""
         return [*COMMANDS, *sorted(name for name in self._added() if name not in COMMANDS)]
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002  click's signature
         """Import one command."""
         if cmd_name in COMMANDS:
             module = importlib.import_module(f"lorry.cli.{cmd_name}")
@@ -60,7 +60,7 @@ class LazyGroup(click.Group):
             ctx.fail(f"no command is named {name!r}; {advice}{self._broken()}")
         return super().resolve_command(ctx, args)
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002  click's
         """Write the list of commands from their one-line helps alone."""
         added = self._added()
         with formatter.section("Commands"):
@@ -99,7 +99,7 @@ def _command(module: object, attribute: str) -> click.Command:
 )
 @click.option("-q", "--quiet", is_flag=True, help="Print results only, no notes and no progress.")
 @click.version_option(package_name="lorry", message="lorry %(version)s")
-def cli(quiet: bool) -> None:  # noqa: ARG001, FBT001  click passes it; `note` reads it from the context
+def cli(quiet: bool) -> None:
     """Read, convert, merge, publish, pull and run diffusion adapters of any make."""
 
 

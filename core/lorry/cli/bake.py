@@ -15,13 +15,13 @@ from lorry.cli.output import echo, echo_json
 @options.partial
 @options.force
 @options.as_json
-def command(  # noqa: PLR0913  one parameter an option
+def command(
     base: str,
     adapters: tuple[str, ...],
     output: str,
-    partial: bool,  # noqa: FBT001  click's calling convention
-    force: bool,  # noqa: FBT001  click's calling convention
-    as_json: bool,  # noqa: FBT001  click's calling convention
+    partial: bool,
+    force: bool,
+    as_json: bool,
 ) -> None:
     """Write BASE with adapters added to its weights as a new folder at OUTPUT.
 
@@ -39,7 +39,9 @@ def command(  # noqa: PLR0913  one parameter an option
     tokens = [token for adapter, _ in pairs for token in adapter.tokens.values()]
     write_base(baked, output, tokens=tokens, force=force)
     if as_json:
-        echo_json({"output": output, "tensors": len(baked), "changed": len(baked.changes), "tokens": [t.text for t in tokens]})
+        echo_json(
+            {"output": output, "tensors": len(baked), "changed": len(baked.changes), "tokens": [t.text for t in tokens]}
+        )
     else:
         added = f", {len(tokens)} tokens added" if tokens else ""
         echo(f"{output}: {len(baked.changes)} of {len(baked)} tensors changed{added}")

@@ -10,7 +10,13 @@ from lorry.cli.output import echo, echo_json
 
 @click.command("convert")
 @click.argument("path", nargs=-1, required=True)
-@click.option("--to", "target", required=True, metavar="FORMAT", help="A dialect (kohya, diffusers, peft …), or DIALECT+CONTAINER.")
+@click.option(
+    "--to",
+    "target",
+    required=True,
+    metavar="FORMAT",
+    help="A dialect (kohya, diffusers, peft …), or DIALECT+CONTAINER.",
+)
 @options.output
 @options.base
 @click.option("--verify", is_flag=True, help="Read the new file back and prove that every ΔW is the same.")
@@ -18,16 +24,16 @@ from lorry.cli.output import echo, echo_json
 @options.dtype
 @options.force
 @options.as_json
-def command(  # noqa: PLR0913  one parameter an option
+def command(
     path: tuple[str, ...],
     target: str,
     output: str,
     base: str | None,
-    verify: bool,  # noqa: FBT001  click's calling convention
-    lossy: bool,  # noqa: FBT001  click's calling convention
+    verify: bool,
+    lossy: bool,
     dtype: str | None,
-    force: bool,  # noqa: FBT001  click's calling convention
-    as_json: bool,  # noqa: FBT001  click's calling convention
+    force: bool,
+    as_json: bool,
 ) -> None:
     """Write the adapter at PATH in another format at OUTPUT.
 
@@ -53,8 +59,10 @@ def command(  # noqa: PLR0913  one parameter an option
             }
         )
         return
-    echo(f"{saved.path}: {saved.dialect}+{saved.container}, {len(adapter.report.used)} keys read, {saved.tensors} tensors written")
+    keys = f"{len(adapter.report.used)} keys read, {saved.tensors} tensors written"
+    echo(f"{saved.path}: {saved.dialect}+{saved.container}, {keys}")
     for what, why in saved.lost.items():
         echo(f"left out: {what}: {why}")
     if proof:
-        echo(f"verified: {len(proof.layers)} layers and {len(proof.tokens)} tokens, largest relative error {proof.error:.2g}")
+        compared = f"{len(proof.layers)} layers and {len(proof.tokens)} tokens"
+        echo(f"verified: {compared}, largest relative error {proof.error:.2g}")

@@ -14,7 +14,7 @@ from lorry.cli.output import echo, echo_json, table
 @options.base
 @click.option("--top", default=12, show_default=True, help="How many layers to show, the most different first.")
 @options.as_json
-def command(first: str, second: str, base: str | None, top: int, as_json: bool) -> None:  # noqa: FBT001  click's calling convention
+def command(first: str, second: str, base: str | None, top: int, as_json: bool) -> None:
     """Compare what two adapters do: norms, relative error and cosine of ΔW, layer by layer, whatever their formats."""
     from lorry.ops.base import open_base
     from lorry.ops.diff import diff
@@ -32,14 +32,22 @@ def command(first: str, second: str, base: str | None, top: int, as_json: bool) 
                 "tokens": dict(found.tokens),
                 "metadata": {key: list(pair) for key, pair in found.metadata.items()},
                 "layers": [
-                    {"module": str(e.path), "param": e.param, "first": e.first, "second": e.second,
-                     "error": e.error, "cosine": e.cosine}
+                    {
+                        "module": str(e.path),
+                        "param": e.param,
+                        "first": e.first,
+                        "second": e.second,
+                        "error": e.error,
+                        "cosine": e.cosine,
+                    }
                     for e in rows
                 ],
             }
         )
         return
-    shown = [(str(e.path), f"{e.first:.4g}", f"{e.second:.4g}", f"{e.error:.2g}", f"{e.cosine:.4f}") for e in rows[:top]]
+    shown = [
+        (str(e.path), f"{e.first:.4g}", f"{e.second:.4g}", f"{e.error:.2g}", f"{e.cosine:.4f}") for e in rows[:top]
+    ]
     table("", ("module", "‖Δ₁‖", "‖Δ₂‖", "error", "cosine"), shown)
     for word, names in (("first", found.only_first), ("second", found.only_second)):
         if names:

@@ -16,17 +16,21 @@ from lorry.cli.output import echo, echo_json
 @click.option("-p", "--prompt", required=True, help="What to draw.")
 @click.option("-n", "--negative", default="", help="What not to draw.")
 @click.option("--seed", default=0, show_default=True, help="Same seed, same picture.")
-@click.option("--count", default=1, show_default=True, type=click.IntRange(1), help="How many pictures, at seed, seed+1 …")
+@click.option(
+    "--count", default=1, show_default=True, type=click.IntRange(1), help="How many pictures, at seed, seed+1 …"
+)
 @click.option("--steps", type=click.IntRange(1), help="Denoising steps; the base's own default if not given.")
 @click.option("--guidance", type=float, help="How closely to follow the prompt; the base's own default if not given.")
 @click.option("--width", type=click.IntRange(1), help="In pixels.")
 @click.option("--height", type=click.IntRange(1), help="In pixels.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, mps …")
-@click.option("--dtype", type=click.Choice(["float32", "float16", "bfloat16"]), help="The backend's choice if not given.")
+@click.option(
+    "--dtype", type=click.Choice(["float32", "float16", "bfloat16"]), help="The backend's choice if not given."
+)
 @options.output
 @options.force
 @options.as_json
-def command(  # noqa: PLR0913  one parameter an option
+def command(
     base: str,
     adapters: tuple[str, ...],
     prompt: str,
@@ -40,8 +44,8 @@ def command(  # noqa: PLR0913  one parameter an option
     device: str,
     dtype: str | None,
     output: str,
-    force: bool,  # noqa: FBT001  click's calling convention
-    as_json: bool,  # noqa: FBT001  click's calling convention
+    force: bool,
+    as_json: bool,
 ) -> None:
     """Draw with BASE (a folder, or a name such as toybox-sd) and adapters attached at their strengths.
 
@@ -57,8 +61,15 @@ def command(  # noqa: PLR0913  one parameter an option
     pairs = [(open_adapter(path), strength) for path, strength in map(options.with_strength, adapters)]
     with run(base, pairs, device=device, dtype=dtype) as model:
         for at, path in enumerate(targets):
-            request = Request(prompt=prompt, negative=negative, seed=seed + at, steps=steps, guidance=guidance,
-                              width=width, height=height)
+            request = Request(
+                prompt=prompt,
+                negative=negative,
+                seed=seed + at,
+                steps=steps,
+                guidance=guidance,
+                width=width,
+                height=height,
+            )
             with replacing(path, force=force) as draft:
                 model.generate(request).save(draft, format="PNG")
             if not as_json:

@@ -13,7 +13,7 @@ from lorry.errors import NotRecognised
 @click.argument("path")
 @json_option
 @click.option("-a", "--all", "every", is_flag=True, help="Show refused candidates too.")
-def command(path: str, as_json: bool, every: bool) -> None:  # noqa: FBT001  click's calling convention
+def command(path: str, as_json: bool, every: bool) -> None:
     """Name the format, base and kinds of PATH (a file, folder or reference).
 
     Reads headers only. Exits with 5 where nothing reads it.

@@ -19,7 +19,7 @@ from lorry.ir.tensor import TensorRef
 @base_option
 @click.option("--layers", is_flag=True, help="List every layer.")
 @json_option
-def command(path: tuple[str, ...], base: str | None, layers: bool, as_json: bool) -> None:  # noqa: FBT001  click's calling convention
+def command(path: tuple[str, ...], base: str | None, layers: bool, as_json: bool) -> None:
     """Say what an adapter is, what it holds and what it fits.
 
     PATH is a file, a folder, a reference, or all files of one adapter. Reads headers only.
@@ -31,7 +31,11 @@ def command(path: tuple[str, ...], base: str | None, layers: bool, as_json: bool
     if as_json:
         echo_json({**facts, "metadata": dict(adapter.metadata), "layer_list": _layers(adapter) if layers else None})
         return
-    table("", ("", ""), [(name.replace("_", " "), _text(value)) for name, value in facts.items() if value not in ("", [], {})])
+    table(
+        "",
+        ("", ""),
+        [(name.replace("_", " "), _text(value)) for name, value in facts.items() if value not in ("", [], {})],
+    )
     if layers:
         columns = ("module", "kind", "scale", "slots")
         table("layers", columns, [(e["module"], e["kind"], e["scale"], e["slots"]) for e in _layers(adapter)])
@@ -60,7 +64,10 @@ def describe(adapter: Adapter) -> dict[str, Any]:
         "modules": dict(Counter(path.component for path in adapter.layers)),
         "ranks": {str(rank): count for rank, count in sorted(ranks.items())},
         "scales": {f"{scale:g}": count for scale, count in sorted(Counter(layer.scale for layer in stacks).items())},
-        "tokens": {token.text: {name: list(ref.shape) for name, ref in token.vectors.items()} for token in adapter.tokens.values()},
+        "tokens": {
+            token.text: {name: list(ref.shape) for name, ref in token.vectors.items()}
+            for token in adapter.tokens.values()
+        },
         "dtypes": dict(Counter(ref.dtype for ref in [*refs, *vectors])),
         "parameters": sum(ref.numel for ref in _unique([*refs, *vectors])),
         "keys": f"{len(adapter.report.used)} used, {len(adapter.report.unmapped)} not understood",

@@ -17,17 +17,17 @@ from lorry.cli.output import echo, echo_json
 @options.partial
 @options.force
 @options.as_json
-def command(  # noqa: PLR0913  one parameter an option
+def command(
     adapters: tuple[str, ...],
     output: str,
     method: str,
     target: str | None,
     dtype: str | None,
-    partial: bool,  # noqa: FBT001  click's calling convention
-    force: bool,  # noqa: FBT001  click's calling convention
-    as_json: bool,  # noqa: FBT001  click's calling convention
+    partial: bool,
+    force: bool,
+    as_json: bool,
 ) -> None:
-    """Make one adapter of several, each with a weight: lorry merge a.safetensors:0.7 b.safetensors:0.5 -o c.safetensors.
+    """Make one adapter of several, each with a weight: lorry merge a.safetensors:0.7 b.safetensors -o c.safetensors.
 
     Ranks add up under sum; where a weight cannot be folded into the stored dtype without rounding, the result
     is float32, and --dtype rounds it.
@@ -43,7 +43,15 @@ def command(  # noqa: PLR0913  one parameter an option
     told = recipe("merge", pairs, {"method": method, "format": wanted, "dtype": dtype})
     saved = save(merged, output, wanted, dtype=dtype, force=force, metadata=told)
     if as_json:
-        echo_json({"output": str(saved.path), "format": f"{saved.dialect}+{saved.container}", "layers": len(merged.layers),
-                   "tokens": sorted(merged.tokens), "tensors_written": saved.tensors})
+        echo_json(
+            {
+                "output": str(saved.path),
+                "format": f"{saved.dialect}+{saved.container}",
+                "layers": len(merged.layers),
+                "tokens": sorted(merged.tokens),
+                "tensors_written": saved.tensors,
+            }
+        )
     else:
-        echo(f"{saved.path}: {len(pairs)} adapters merged by {method}, {len(merged.layers)} modules, {saved.tensors} tensors")
+        made = f"{len(merged.layers)} modules, {saved.tensors} tensors"
+        echo(f"{saved.path}: {len(pairs)} adapters merged by {method}, {made}")

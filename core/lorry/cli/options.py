@@ -17,7 +17,9 @@ force: Decorator = click.option("--force", is_flag=True, help="Replace what is a
 base: Decorator = click.option("--base", metavar="BASE", help="The base model: a folder, or a name (lorry base ls).")
 partial: Decorator = click.option("--partial", is_flag=True, help="Go on with the part that is understood.")
 dtype: Decorator = click.option(
-    "--dtype", type=click.Choice(["F32", "F16", "BF16"]), help="Round the numbers to this; kept as they are if not given."
+    "--dtype",
+    type=click.Choice(["F32", "F16", "BF16"]),
+    help="Round the numbers to this; kept as they are if not given.",
 )
 
 

@@ -10,7 +10,7 @@ from lorry.cli.output import echo_json, table
 
 @click.command("plugins")
 @json_option
-def command(as_json: bool) -> None:  # noqa: FBT001  click's calling convention
+def command(as_json: bool) -> None:
     """List every plugin with its distribution, version and what it provides; broken ones with the reason.
 
     LORRY_PLUGINS= loads none, LORRY_PLUGINS=lora,kohya those two, LORRY_PLUGINS=no:flux all but that one.

@@ -14,7 +14,7 @@ from lorry.errors import VerificationFailed
 @click.argument("path", nargs=-1, required=True)
 @base_option
 @json_option
-def command(path: tuple[str, ...], base: str | None, as_json: bool) -> None:  # noqa: FBT001  click's calling convention
+def command(path: tuple[str, ...], base: str | None, as_json: bool) -> None:
     """Check every key and every number of an adapter; exit 0 only if nothing is wrong.
 
     With --base, shapes are held against that base too.

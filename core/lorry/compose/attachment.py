@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import cast
 
 import torch
 from torch import nn
@@ -12,7 +13,7 @@ from torch import nn
 from lorry.compose.composed import ComposedWeight
 from lorry.compose.part import Part
 from lorry.compose.plan import Use, plan_layers
-from lorry.compose.stacked import StackedLora, Strengths
+from lorry.compose.stacked import Stackable, StackedLora, Strengths
 from lorry.compose.swap import Swap
 from lorry.compose.tokens import TextInput, plan_tokens
 from lorry.ir.adapter import Adapter
@@ -60,7 +61,7 @@ class Attachment:
         ranks = [sum(len(down) for down, _ in each) for each in factors]
         ends = itertools.accumulate(ranks)
         for uses, each, rank, end in zip(stacked, factors, ranks, ends, strict=True):
-            base = uses[0].module
+            base = cast("Stackable", uses[0].module)  # Use.stacks has asked
             beside = StackedLora(base, each, self._strengths.values[end - rank : end])
             self._swaps += parts[uses[0].path.component].swaps(base, beside)
 

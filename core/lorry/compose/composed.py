@@ -1,4 +1,4 @@
-"""Layers that are no up times down, as a computed weight: W' = W + Σ tᵢ (applyᵢ(W) − W)."""
+"""Layers that are no up times down, as a computed weight: W' = W + Σ tᵢ (applyᵢ(W) - W)."""
 
 from __future__ import annotations
 
@@ -47,4 +47,5 @@ class ComposedWeight:
 
 
 def _held(layer: Layer) -> Layer:
-    return replace(layer, slots={name: from_bytes(ref.dtype, ref.shape, ref.tobytes()) for name, ref in layer.slots.items()})
+    slots = {name: from_bytes(ref.dtype, ref.shape, ref.tobytes()) for name, ref in layer.slots.items()}
+    return replace(layer, slots=slots)

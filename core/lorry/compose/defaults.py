@@ -39,9 +39,11 @@ class Defaults:
         except ValueError as error:
             raise InvalidFile(f"{path} is not JSON: {error}") from error
         known = asdict(self)
-        wrong = [name for name, value in stated.items() if not _is_like(value, known.get(name))] if isinstance(stated, dict) else [""]
-        if wrong:
-            raise InvalidFile(f"{path}: {wrong[0]!r} is no default; it may hold numbers for {', '.join(known)}")
+        if not isinstance(stated, dict):
+            raise InvalidFile(f"{path} is not a JSON object")
+        for name, value in stated.items():
+            if not _is_like(value, known.get(name)):
+                raise InvalidFile(f"{path}: {name!r}: {value!r} is no default; give numbers for {', '.join(known)}")
         return replace(self, **stated)
 
 
@@ -78,7 +80,7 @@ def fill(request: Request, defaults: Defaults, multiple: int) -> Drawing:
     for name, pixels in (("width", drawing.width), ("height", drawing.height)):
         if pixels < multiple or pixels % multiple:
             near = max(round(pixels / multiple), 1) * multiple
-            raise InvalidArgument(f"{name} {pixels} is no multiple of {multiple}, which this base needs; {near} is the nearest")
+            raise InvalidArgument(f"{name} {pixels} is no multiple of {multiple}, as this base needs; try {near}")
     return drawing
 
 

@@ -23,8 +23,10 @@ class Part:
         self._modules = dict(module.named_modules(remove_duplicate=False))
         self._places: dict[int, list[tuple[nn.Module, str]]] = defaultdict(list)
         for parent in module.modules():
-            for name, held in (*parent.named_children(), *parent.named_parameters(recurse=False, remove_duplicate=False)):
-                self._places[id(held)].append((parent, name))
+            for name, child in parent.named_children():
+                self._places[id(child)].append((parent, name))
+            for name, parameter in parent.named_parameters(recurse=False, remove_duplicate=False):
+                self._places[id(parameter)].append((parent, name))
 
     def find(self, name: str) -> nn.Module | None:
         """Return the module at an address of the base table, or None."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import importlib.util
 import json
 import warnings
@@ -29,11 +30,13 @@ def pipeline_class(folder: Path, known: Collection[str]) -> str:
         raise NotFound(f"{folder} is no folder; give a base model's diffusers folder")
     name = str(_index(folder).get("_class_name", ""))
     if name not in known:
-        raise Incompatible(f"{folder / INDEX} names the pipeline {name or 'none'}; this backend runs {', '.join(known)}")
+        raise Incompatible(
+            f"{folder / INDEX} names the pipeline {name or 'none'}; this backend runs {', '.join(known)}"
+        )
     return name
 
 
-def open_pipeline(folder: Path, device: str, dtype: str | None) -> Any:  # noqa: ANN401  diffusers builds these classes at run time
+def open_pipeline(folder: Path, device: str, dtype: str | None) -> Any:  # noqa: ANN401  diffusers' classes are untyped
     """Open a folder as the diffusers pipeline it names, on a device and in a dtype.
 
     device: "auto" (CUDA, MPS, CPU), or what torch calls it. dtype: float32, bfloat16 or float16; None takes
@@ -82,15 +85,18 @@ def _model(folder: Path, name: str, entry: list[Any], dtype: torch.dtype) -> nn.
     library, kind = entry
     if library not in _LIBRARIES:
         raise Incompatible(f"{folder / INDEX}: {name} is {library}.{kind}, code that lorry does not run")
-    cls = getattr(importlib.import_module(library), kind)
-    if not (isinstance(cls, type) and issubclass(cls, nn.Module)):
+    cls: Any = getattr(importlib.import_module(library), kind)
+    if not issubclass(cls, nn.Module):
         return None
     model, info = cls.from_pretrained(
         folder / name, local_files_only=True, use_safetensors=True, dtype=dtype, output_loading_info=True
     )
     if missing := sorted(info["missing_keys"]):
-        raise InvalidFile(f"{folder / name} lacks {len(missing)} of its weights, first {missing[0]}; fetch the base again")
-    return model
+        raise InvalidFile(
+            f"{folder / name} lacks {len(missing)} of its weights, first {missing[0]}; fetch the base again"
+        )
+    opened: nn.Module = model
+    return opened
 
 
 def _index(folder: Path) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from lorry.errors import Incompatible, InvalidArgument, LorryError
 from lorry.ir.adapter import Adapter
 from lorry.ops.bake import check_understood
 from lorry.plugin.backend import Request, Step
-from lorry.plugin.host import Host, host
+from lorry.plugin.host import host
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -35,7 +35,12 @@ class PipelineModel(ABC):
     """
 
     def __init__(
-        self, pipeline: Any, *, base: str, defaults: Defaults, multiple: int, plugins: Host | None = None  # noqa: ANN401  diffusers builds these classes at run time
+        self,
+        pipeline: Any,  # noqa: ANN401  diffusers' classes are untyped
+        *,
+        base: str,
+        defaults: Defaults,
+        multiple: int,
     ) -> None:
         self.base = base
         self.pipeline = pipeline
@@ -47,7 +52,7 @@ class PipelineModel(ABC):
         tokenizers = {name: name.replace("text_encoder", "tokenizer") for name in self.parts if "text_encoder" in name}
         self._texts = {name: TextInput(pipeline, tokenizer) for name, tokenizer in tokenizers.items()}
         self._multiple = multiple
-        self.plugins = plugins
+        self.plugins = host()
         self._attachment: Attachment | None = None
 
     @abstractmethod
@@ -71,7 +76,7 @@ class PipelineModel(ABC):
         previous = self._attachment
         self.detach()
         try:
-            attachment = Attachment(self.parts, self._texts, [each for each, _ in adapters], self.plugins or host())
+            attachment = Attachment(self.parts, self._texts, [each for each, _ in adapters], self.plugins)
             attachment.set(_finite([strength for _, strength in adapters]))
         except BaseException:
             if previous is not None:

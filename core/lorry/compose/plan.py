@@ -78,7 +78,9 @@ def plan_layers(adapters: Sequence[Adapter], parts: Mapping[str, Part], plugins:
         for path, layers in adapter.layers.items():
             part = parts.get(path.component)
             if part is None:
-                raise Incompatible(f"{title} changes {path.component}, and this model has only {', '.join(sorted(parts))}")
+                raise Incompatible(
+                    f"{title} changes {path.component}, and this model has only {', '.join(sorted(parts))}"
+                )
             module = part.find(path.name)
             if module is None:
                 raise Incompatible(f"{title} changes {path}, and this model has no such module: another size of model?")
@@ -97,7 +99,9 @@ def weight_shape(module: nn.Module, param: str) -> tuple[int, ...]:
 
 def _check(use: Use) -> None:
     if use.kind.changes_shape:
-        raise Incompatible(f"{use} changes the shape of the weight, which no running model here can take; leave this adapter out")
+        raise Incompatible(
+            f"{use} changes the shape of the weight, which no running model here can take; leave this adapter out"
+        )
     if use.kind.timestep:
         raise Incompatible(f"{use} depends on the timestep, which this backend does not tell its layers")
     if not isinstance(getattr(use.module, use.layer.param, None), nn.Parameter):
@@ -110,7 +114,7 @@ def _check(use: Use) -> None:
 
 
 def _agree(wanted: tuple[int, ...], found: tuple[int, ...]) -> bool:
-    """-1 takes any size; a linear layer and a 1×1 convolution over the same channels take the same factors."""
+    """-1 takes any size; a linear layer and a 1x1 convolution over the same channels take the same factors."""
     axes = max(len(wanted), len(found))
     padded = ((*shape, *(1 for _ in range(axes - len(shape)))) for shape in (wanted, found))
     return all(a in (-1, b) for a, b in zip(*padded, strict=True))

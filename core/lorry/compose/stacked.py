@@ -1,6 +1,6 @@
 """Low-rank layers run beside their module: all adapters of a module stacked, all strengths in one tensor.
 
-    y = base(x) + up · (s ∘ down(x))          down: R × in (· kernel), up: out × R, s: one strength a row of down
+    y = base(x) + up · (s ∘ down(x))          down: R x in (· kernel), up: out x R, s: one strength a row of down
 
 Adding on activations leaves the base weights as they are, quantised ones too. Changing strengths is one copy
 into `Strengths.values`, of which every module holds a view: nothing is rebuilt, and a compiled model is not
@@ -10,7 +10,7 @@ compiled again.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +20,7 @@ from lorry.plugin.kind import Factors
 Stackable = nn.Linear | nn.Conv2d
 
 
-def stackable(module: nn.Module) -> bool:
+def stackable(module: nn.Module) -> TypeGuard[Stackable]:
     """Tell whether low-rank layers can run beside this module; a grouped convolution has no such form."""
     return isinstance(module, nn.Linear) or (isinstance(module, nn.Conv2d) and module.groups == 1)
 

@@ -85,9 +85,7 @@ class TokenEmbedding(nn.Module):
         return torch.where(learned.unsqueeze(-1), own, known)
 
 
-def plan_tokens(
-    adapters: Sequence[Adapter], parts: Mapping[str, Part], texts: Mapping[str, TextInput]
-) -> list[Swap]:
+def plan_tokens(adapters: Sequence[Adapter], parts: Mapping[str, Part], texts: Mapping[str, TextInput]) -> list[Swap]:
     """Return what puts the adapters' tokens into every text encoder they have vectors for.
 
     Raises Conflict where two adapters claim one text, Incompatible for an encoder the model does not have and
@@ -108,9 +106,7 @@ def plan_tokens(
                 _check(f"{title}: its token {text!r}", component, vectors, parts, texts)
                 wanted[component][text] = vectors
     return [
-        swap
-        for component, vectors in wanted.items()
-        for swap in _extend(parts[component], texts[component], vectors)
+        swap for component, vectors in wanted.items() for swap in _extend(parts[component], texts[component], vectors)
     ]
 
 
@@ -145,7 +141,8 @@ def _extend(part: Part, text_input: TextInput, tokens: Mapping[str, Tensor]) -> 
 
 
 def _embedding(part: Part) -> nn.Embedding:
-    embedding: nn.Embedding = part.module.get_input_embeddings()
+    encoder: Any = part.module
+    embedding: nn.Embedding = encoder.get_input_embeddings()
     return embedding
 
 

@@ -27,7 +27,7 @@ class Adapter:
     metadata: Mapping[str, str] = field(default_factory=dict)
     extras: Mapping[str, TensorRef] = field(default_factory=dict)
     origin: tuple[Frame, ...] = ()
-    report: Report = Report()
+    report: Report = field(default_factory=Report)
 
     @property
     def kinds(self) -> tuple[str, ...]:

@@ -162,7 +162,8 @@ class TensorRef:
         """Copy a torch tensor's values into a reference."""
         import torch
 
-        flat = tensor.detach().to("cpu").contiguous().reshape(-1)
+        flat = tensor.detach().to("cpu").contiguous()
+        flat = flat.as_strided((flat.numel(),), (1,))  # reshape would keep the odd stride of a single element
         own = str(flat.dtype).removeprefix("torch.")
         dtype = next((key for key, value in _TORCH_NAMES.items() if value == own), None)
         if dtype is None:

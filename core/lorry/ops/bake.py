@@ -1,4 +1,4 @@
-"""Adding adapters to a base's weights: W' = W + Σ tᵢ (applyᵢ(W) − W), in float32, rounded once."""
+"""Adding adapters to a base's weights: W' = W + Σ tᵢ (applyᵢ(W) - W), in float32, rounded once."""
 
 from __future__ import annotations
 
@@ -94,4 +94,6 @@ def check_understood(adapter: Adapter, *, partial: bool = False) -> None:
     """Raise Unmapped where keys of the adapter are not understood, unless a part will do."""
     if adapter.report.unmapped and not partial:
         where = adapter.origin[0].path.name if adapter.origin else "the adapter"
-        raise Unmapped(where, adapter.report.unmapped, "install the plugin that reads it, or ask for the rest alone (partial)")
+        raise Unmapped(
+            where, adapter.report.unmapped, "install the plugin that reads it, or ask for the rest alone (partial)"
+        )

@@ -58,7 +58,9 @@ def open_base(base: str | Path, plugins: Host | None = None) -> Base:
     plugins = plugins or host()
     path = find_base(base, plugins)
     if path.is_file():
-        raise NotRecognised(f"{path} is one file; this version opens bases as folders of components (unet/, transformer/ …)")
+        raise NotRecognised(
+            f"{path} is one file; this version opens bases as folders of components (unet/, transformer/ …)"
+        )
     sources = dict(_component_files(path))
     if not sources:
         raise NotRecognised(f"{path} has no folder of weights such as unet/ or transformer/; is it an adapter?")
@@ -141,12 +143,18 @@ def _identify(read: Mapping[str, list[TensorMap]], plugins: Host, path: Path) ->
                 if name_table(table, OWN, ".").find(name):
                     known += 1
                     shapes[ModulePath(component, name)] = ref.shape
-        missing = [probe for probe in model.probes if probe.present and not any(
-            each.component == probe.component and each.name.endswith(probe.module) for each in shapes)]
+        missing = [
+            probe
+            for probe in model.probes
+            if probe.present
+            and not any(each.component == probe.component and each.name.endswith(probe.module) for each in shapes)
+        ]
         contradiction, evidence = probe_shapes(model, shapes)
         if not known or contradiction or missing:
             reasons[model.id] = contradiction or (
-                f"{missing[0].component} has no {missing[0].module}" if missing and known else "none of its modules is there"
+                f"{missing[0].component} has no {missing[0].module}"
+                if missing and known
+                else "none of its modules is there"
             )
         else:
             scored.append(((known / total, evidence), model))

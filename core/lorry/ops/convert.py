@@ -28,7 +28,7 @@ class Conversion:
     proof: Diff | None
 
 
-def convert(
+def convert(  # noqa: PLR0913  every option is a keyword with a default
     adapter: Adapter,
     path: str | Path,
     format: str,  # noqa: A002  the word people use

@@ -1,7 +1,7 @@
 """Comparing two adapters by what they do: ‖ΔW‖ of each, the error between them and their cosine, layer by layer.
 
-For kinds with factors the deltas are never built: with ΔW = U·D, ⟨ΔW₁, ΔW₂⟩ = tr((U₁ᵀU₂)(D₂D₁ᵀ)), reckoned in
-float64 so that differences down to 1e-8 of the norm are seen.
+For kinds with factors the deltas are never built: with ΔW = U·D, ⟨ΔW₁, ΔW₂⟩ = tr((U₁ᵀU₂)(D₂D₁ᵀ)) and, with the
+triangular factors of U and Dᵀ, ‖ΔW‖ = ‖R_U·R_Dᵀ‖; in float64, so that an error of 1e-15 of the norm is seen.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from lorry.errors import Incompatible
 from lorry.ir.adapter import Adapter
@@ -19,6 +19,7 @@ from lorry.ir.tensor import require_torch
 from lorry.ir.token import Token
 from lorry.ops.base import Base
 from lorry.plugin.host import Host, host
+from lorry.plugin.kind import Factors, Kind
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerDiff:
-    """One parameter in both adapters: the norms of its deltas, ‖Δ₁ − Δ₂‖ over the larger norm, and the cosine."""
+    """One parameter in both adapters: the norms of its deltas, ‖Δ₁ - Δ₂‖ over the larger norm, and the cosine."""
 
     path: ModulePath
     param: str
@@ -60,104 +61,131 @@ def diff(first: Adapter, second: Adapter, base: Base | None = None, plugins: Hos
 
     Raises Incompatible for adapters of different bases.
     """
-    plugins = plugins or host()
     require_torch("comparing adapters")
     if first.base != second.base:
         raise Incompatible(f"one adapter is for {first.base}, the other for {second.base}; there is nothing to compare")
     ours, theirs = _by_param(first), _by_param(second)
-    keys = {**first.metadata, **second.metadata}
-    both = {**ours, **theirs}
+    compare = _Comparison(base, plugins or host())
     return Diff(
-        layers=tuple(_compare(*key, ours.get(key, []), theirs.get(key, []), base, plugins) for key in both),
-        only_first=tuple(f"{path}.{param}" for path, param in ours if (path, param) not in theirs)
-        + tuple(sorted(first.tokens.keys() - second.tokens.keys())),
-        only_second=tuple(f"{path}.{param}" for path, param in theirs if (path, param) not in ours)
-        + tuple(sorted(second.tokens.keys() - first.tokens.keys())),
-        tokens={text: _token_error(first.tokens.get(text), second.tokens.get(text)) for text in {**first.tokens, **second.tokens}},
+        layers=tuple(compare.layers(key, ours.get(key, []), theirs.get(key, [])) for key in {**ours, **theirs}),
+        only_first=_missing(ours, theirs) + tuple(sorted(first.tokens.keys() - second.tokens.keys())),
+        only_second=_missing(theirs, ours) + tuple(sorted(second.tokens.keys() - first.tokens.keys())),
+        tokens={
+            text: _token_error(first.tokens.get(text), second.tokens.get(text))
+            for text in {**first.tokens, **second.tokens}
+        },
         metadata={
             key: (first.metadata.get(key), second.metadata.get(key))
-            for key in keys
+            for key in {**first.metadata, **second.metadata}
             if first.metadata.get(key) != second.metadata.get(key)
         },
     )
 
 
-def _by_param(adapter: Adapter) -> dict[tuple[ModulePath, str], list[Layer]]:
-    found: dict[tuple[ModulePath, str], list[Layer]] = {}
+_Key = tuple[ModulePath, str]
+
+
+class _Products(NamedTuple):
+    """⟨Δ₁, Δ₁⟩, ⟨Δ₂, Δ₂⟩, ⟨Δ₁, Δ₂⟩ and ‖Δ₁ - Δ₂‖."""
+
+    first: float
+    second: float
+    both: float
+    error: float
+
+
+class _Comparison:
+    """Compares the layers of two adapters at one parameter, with a base's weights where kinds need them."""
+
+    def __init__(self, base: Base | None, plugins: Host) -> None:
+        self._base, self._plugins = base, plugins
+
+    def layers(self, key: _Key, first: Sequence[Layer], second: Sequence[Layer]) -> LayerDiff:
+        if all(self._kind(layer).factors for layer in (*first, *second)):
+            found = self._by_factors(first, second)
+        else:
+            found = self._by_deltas(key, first, second)
+        ours, theirs = math.sqrt(max(found.first, 0.0)), math.sqrt(max(found.second, 0.0))
+        size, norm = max(ours, theirs), ours * theirs
+        return LayerDiff(
+            path=key[0],
+            param=key[1],
+            first=ours,
+            second=theirs,
+            error=found.error / size if size else 0.0,
+            cosine=found.both / norm if norm else float(ours == theirs),
+        )
+
+    def _kind(self, layer: Layer) -> Kind:
+        kind: Kind = self._plugins.get("kinds", layer.kind)
+        return kind
+
+    def _by_factors(self, first: Sequence[Layer], second: Sequence[Layer]) -> _Products:
+        import torch
+
+        one, two = self._factors(first), self._factors(second)
+        if one is None or two is None:
+            known = one or two
+            size = _norm(known) if known else 0.0
+            return _Products(size**2 if one else 0.0, size**2 if two else 0.0, 0.0, size)
+        if (one.up.shape[0], one.down.shape[1]) != (two.up.shape[0], two.down.shape[1]):
+            raise Incompatible("the adapters are for models of different sizes; there is nothing to compare")
+        difference = Factors(torch.cat([one.down, two.down]), torch.cat([one.up, -two.up], 1))
+        both = float(((one.up.T @ two.up) * (one.down @ two.down.T)).sum())
+        return _Products(_norm(one) ** 2, _norm(two) ** 2, both, _norm(difference))
+
+    def _factors(self, layers: Sequence[Layer]) -> Factors | None:
+        import torch
+
+        made = [(found(layer), layer.scale) for layer in layers if (found := self._kind(layer).factors)]
+        if not made:
+            return None
+        up = torch.cat([factors.up.double() * scale for factors, scale in made], 1)
+        return Factors(torch.cat([factors.down.double() for factors, _ in made]), up)
+
+    def _by_deltas(self, key: _Key, first: Sequence[Layer], second: Sequence[Layer]) -> _Products:
+        weight = self._weight(key, (*first, *second))
+        a, b = self._delta(weight, first), self._delta(weight, second)
+        return _Products(float((a * a).sum()), float((b * b).sum()), float((a * b).sum()), float((a - b).norm()))
+
+    def _weight(self, key: _Key, layers: Sequence[Layer]) -> Tensor:
+        import torch
+
+        name = f"{key[0]}.{key[1]}"
+        if self._base is not None and name in self._base.tensors:
+            return self._base.tensors[name].torch(dtype=torch.float32)
+        kind = self._kind(layers[0])
+        if kind.target is None or any(self._kind(layer).needs_weight for layer in layers):
+            kinds = ", ".join(sorted({layer.kind for layer in layers}))
+            raise Incompatible(f"what {kinds} does at {name} depends on the weight; say which base (base=)")
+        return torch.zeros([max(size, 1) for size in kind.target(layers[0].slots)])
+
+    def _delta(self, weight: Tensor, layers: Sequence[Layer]) -> Tensor:
+        total = weight.double() * 0
+        for layer in layers:
+            apply = self._kind(layer).apply
+            if apply is not None:
+                total += (apply(weight, layer) - weight).double()
+        return total
+
+
+def _norm(factors: Factors) -> float:
+    """Return ‖up·down‖ through triangular factors, so that no square is subtracted from another of its size."""
+    import torch
+
+    return float(torch.linalg.matrix_norm(torch.linalg.qr(factors.up).R @ torch.linalg.qr(factors.down.T).R.T))
+
+
+def _by_param(adapter: Adapter) -> dict[_Key, list[Layer]]:
+    found: dict[_Key, list[Layer]] = {}
     for path, layers in adapter.layers.items():
         for layer in layers:
             found.setdefault((path, layer.param), []).append(layer)
     return found
 
 
-def _compare(
-    path: ModulePath, param: str, first: Sequence[Layer], second: Sequence[Layer], base: Base | None, plugins: Host
-) -> LayerDiff:
-    kinds = [plugins.get("kinds", layer.kind) for layer in (*first, *second)]
-    if all(kind.factors for kind in kinds):
-        aa, bb, ab, error = _by_factors(first, second, plugins)
-    else:
-        aa, bb, ab, error = _by_deltas(path, param, first, second, base, plugins)
-    size = math.sqrt(max(aa, bb, 0.0))
-    norm = math.sqrt(max(aa, 0.0) * max(bb, 0.0))
-    return LayerDiff(
-        path=path,
-        param=param,
-        first=math.sqrt(max(aa, 0.0)),
-        second=math.sqrt(max(bb, 0.0)),
-        error=error / size if size else 0.0,
-        cosine=ab / norm if norm else 1.0 if aa == bb else 0.0,
-    )
-
-
-def _by_factors(first: Sequence[Layer], second: Sequence[Layer], plugins: Host) -> tuple[float, float, float, float]:
-    import torch
-
-    def side(layers: Sequence[Layer]) -> tuple[Tensor, Tensor] | None:
-        if not layers:
-            return None
-        made = [(plugins.get("kinds", layer.kind).factors(layer), layer.scale) for layer in layers]
-        up = torch.cat([factors.up.double() * scale for factors, scale in made], 1)
-        return up, torch.cat([factors.down.double() for factors, _ in made])
-
-    def inner(a: tuple[Tensor, Tensor], b: tuple[Tensor, Tensor]) -> float:
-        return float(((a[0].T @ b[0]) * (a[1] @ b[1].T)).sum())
-
-    one, two = side(first), side(second)
-    present = one or two
-    if present is None:
-        return 0.0, 0.0, 0.0, 0.0
-    a = one or (present[0] * 0, present[1])
-    b = two or (present[0] * 0, present[1])
-    if (a[0].shape[0], a[1].shape[1]) != (b[0].shape[0], b[1].shape[1]):
-        raise Incompatible("the adapters are for models of different sizes; there is nothing to compare")
-    difference = torch.cat([a[0], -b[0]], 1), torch.cat([a[1], b[1]])
-    # Through the triangular factors of both sides no square is ever subtracted from another of its size.
-    error = torch.linalg.matrix_norm(torch.linalg.qr(difference[0]).R @ torch.linalg.qr(difference[1].T).R.T)
-    return inner(a, a), inner(b, b), inner(a, b), float(error)
-
-
-def _by_deltas(
-    path: ModulePath, param: str, first: Sequence[Layer], second: Sequence[Layer], base: Base | None, plugins: Host
-) -> tuple[float, float, float, float]:
-    import torch
-
-    name = f"{path}.{param}"
-    if base is not None and name in base.tensors:
-        weight = base.tensors[name].torch(dtype=torch.float32)
-    else:
-        kind = next((plugins.get("kinds", layer.kind) for layer in (*first, *second)), None)
-        if kind is None or kind.needs_weight or kind.target is None:
-            kinds = ", ".join(sorted({layer.kind for layer in (*first, *second)}))
-            raise Incompatible(f"what {kinds} does at {name} depends on the weight; say which base (base=)")
-        weight = torch.zeros([max(size, 1) for size in kind.target((*first, *second)[0].slots)])
-
-    def delta(layers: Sequence[Layer]) -> Tensor:
-        changed = [plugins.get("kinds", layer.kind).apply(weight, layer) - weight for layer in layers]
-        return torch.stack([torch.zeros_like(weight), *changed]).sum(0).double()
-
-    a, b = delta(first), delta(second)
-    return float((a * a).sum()), float((b * b).sum()), float((a * b).sum()), float((a - b).norm())
+def _missing(ours: Mapping[_Key, object], theirs: Mapping[_Key, object]) -> tuple[str, ...]:
+    return tuple(f"{path}.{param}" for path, param in ours if (path, param) not in theirs)
 
 
 def _token_error(first: Token | None, second: Token | None) -> float:

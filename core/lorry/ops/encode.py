@@ -163,7 +163,7 @@ class Encoder:
             self.lost |= {token.text: f"{self._grammar.dialect.title} holds no learned tokens" for token in tokens}
             return TensorMap(tensors={})
         renamed = [
-            replace(token, vectors={self._encoder(name): ref for name, ref in token.vectors.items()})
+            replace(token, vectors={self._grammar.encoder_name(name): ref for name, ref in token.vectors.items()})
             for token in tokens
         ]
         try:
@@ -180,12 +180,6 @@ class Encoder:
             if layout.write is not None
         }
         return [writers[name] for name in self._grammar.dialect.tokens if name in writers]
-
-    def _encoder(self, component: str) -> str:
-        encoders = [each.name for each in self._grammar.base.components if each.embedding]
-        found = self._grammar.base.component(component)
-        naming = found.naming.get("embedding") if found else None
-        return "" if len(encoders) == 1 or naming is None else naming.prefixes[0]
 
 
 def _alpha(scale: float, rank: int, dtype: str, shape: tuple[int, ...]) -> TensorRef:

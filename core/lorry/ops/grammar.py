@@ -92,6 +92,20 @@ class Grammar:
             return None
         return next(name_table(found, scheme, self.dialect.separator).covering(module), None)
 
+    def encoder(self, name: str) -> str | None:
+        """Return the component an encoder name (clip_l, t5 …) stands for; "" is the only text encoder there is."""
+        encoders = [component for component in self.base.components if component.embedding]
+        if not name:
+            return encoders[0].name if len(encoders) == 1 else None
+        known = ((component.name, component.naming.get("embedding")) for component in encoders)
+        return next((component for component, naming in known if naming and name in naming.prefixes), None)
+
+    def encoder_name(self, component: str) -> str:
+        """Return the encoder name of a component, "" where it is the only text encoder there is."""
+        encoders = [each for each in self.base.components if each.embedding]
+        naming = next((each.naming.get("embedding") for each in encoders if each.name == component), None)
+        return naming.prefixes[0] if naming and len(encoders) > 1 else ""
+
     @cached_property
     def _prefixes(self) -> tuple[tuple[str, str, str, tuple[NameTable, ...]], ...]:
         rows = [

@@ -141,8 +141,11 @@ def probe_shapes(base: BaseModel, shapes: Mapping[ModulePath, tuple[int, ...]]) 
     """Hold shapes against a base's probes: return what rules it out, if anything, and the evidence of widths."""
     evidence = 0
     for probe in base.probes:
-        hits = [(path, shape) for path, shape in shapes.items()
-                if path.component == probe.component and path.name.endswith(probe.module)]
+        hits = [
+            (path, shape)
+            for path, shape in shapes.items()
+            if path.component == probe.component and path.name.endswith(probe.module)
+        ]
         if not hits:
             continue
         path, shape = hits[0]

@@ -40,5 +40,6 @@ def _check_alike(adapters: Sequence[Adapter], plugins: Host) -> None:
             known = shapes.setdefault(path, shape)
             if known != shape:
                 raise Incompatible(
-                    f"the adapters are for models of different sizes: {path} is {list(known)} in one and {list(shape)} in another"
+                    f"the adapters are for models of different sizes: {path} is {list(known)} in one "
+                    f"and {list(shape)} in another"
                 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 from lorry.errors import Conflict, Incompatible, InvalidArgument, NotFound, NotRecognised
 from lorry.ir.adapter import Adapter
@@ -33,12 +34,9 @@ def open_adapter(path: AdapterPath, base: Base | str | Path | None = None, plugi
     plugins = plugins or host()
     opened = open_base(base, plugins) if isinstance(base, str | Path) else base
     sources = _sources(resolve(path, plugins), plugins)
-    asked = [_candidates(source, path, plugins, opened) for path, _, source in sources]
+    asked = [_candidates(each, plugins, opened) for each in sources]
     chosen = _choose_base(asked)
-    adapters = [
-        _assemble(path, container, source, found, chosen, plugins)
-        for (path, container, source), found in zip(sources, asked, strict=True)
-    ]
+    adapters = [_assemble(each, found, chosen, plugins) for each, found in zip(sources, asked, strict=True)]
     adapter = adapters[0] if len(adapters) == 1 else _unite(adapters)
     if opened is not None:
         check_fits(adapter, opened, plugins)
@@ -49,12 +47,12 @@ def identify(path: str | Path, plugins: Host | None = None) -> Identity:
     """Say what a file or folder is: all candidates scored, with reasons. Reads headers only, never torch."""
     plugins = plugins or host()
     found = resolve(path, plugins)
-    opened, container, source = _sources(found, plugins)[0]
+    opened = _sources(found, plugins)[0]
     return Identity(
-        path=opened,
-        container=container,
-        candidates=candidates(source, plugins),
-        keys=len(source.tensors),
+        path=opened.path,
+        container=opened.container,
+        candidates=candidates(opened.source, plugins),
+        keys=len(opened.source.tensors),
     )
 
 
@@ -87,7 +85,9 @@ def check_fits(adapter: Adapter, base: Base, plugins: Host | None = None) -> Non
             raise Incompatible(f"the adapter changes {path.component}, and {base.path} has no such component")
         known = base.shapes.get(path)
         if known is None:
-            raise Incompatible(f"the adapter changes {path}, and {base.path} has no such module: another size of model?")
+            raise Incompatible(
+                f"the adapter changes {path}, and {base.path} has no such module: another size of model?"
+            )
         if not _agree(wanted, known):
             raise Incompatible(
                 f"the adapter is for another base: its layer at {path} is for a weight of shape {list(wanted)}, "
@@ -96,14 +96,22 @@ def check_fits(adapter: Adapter, base: Base, plugins: Host | None = None) -> Non
 
 
 def _agree(wanted: tuple[int, ...], known: tuple[int, ...]) -> bool:
-    """A 1×1 convolution and a linear layer over the same channels take the same factors."""
+    """Tell whether shapes agree; a 1x1 convolution and a linear layer of the same channels take the same factors."""
     short, long = sorted((wanted, known), key=len)
     return all(a in (-1, b) or b == -1 for a, b in zip(short, long, strict=False)) and all(
         each == 1 for each in long[len(short) :]
     )
 
 
-def _sources(paths: Sequence[Path], plugins: Host) -> list[tuple[Path, str, TensorMap]]:
+class _Opened(NamedTuple):
+    """One source of an adapter: what was opened, the container that read it, and what it holds."""
+
+    path: Path
+    container: str
+    source: TensorMap
+
+
+def _sources(paths: Sequence[Path], plugins: Host) -> list[_Opened]:
     """Read every file of tensors; the small files beside them (a configuration, a card) go with each."""
     weights = [path for path in paths if path.is_dir() or path.suffix.lower() not in _SIDE_SUFFIXES or len(paths) == 1]
     sides = {
@@ -114,13 +122,12 @@ def _sources(paths: Sequence[Path], plugins: Host) -> list[tuple[Path, str, Tens
     if not weights:
         raise NotRecognised(f"none of {', '.join(map(str, paths))} holds tensors")
     read = [(path, *read_file(path, plugins)) for path in weights]
-    return [
-        (path, container.name, replace(source, sides={**sides, **source.sides})) for path, container, source in read
-    ]
+    return [_Opened(path, found.name, replace(source, sides={**sides, **source.sides})) for path, found, source in read]
 
 
-def _candidates(source: TensorMap, where: Path, plugins: Host, base: Base | None) -> tuple[Candidate, ...]:
+def _candidates(opened: _Opened, plugins: Host, base: Base | None) -> tuple[Candidate, ...]:
     """Ask about one source; raise what is broken, and say what it is where nothing reads it."""
+    where, source = opened.path, opened.source
     shapes = base.shapes if base else None
     found = candidates(source, plugins, base.id if base else None, shapes)
     best = found[0] if found else None
@@ -134,7 +141,8 @@ def _candidates(source: TensorMap, where: Path, plugins: Host, base: Base | None
         if others:
             titles = {name: model.title for name, model in plugins.base_models().items()}
             raise Incompatible(f"{where} is for {titles[others[0].base]}, not for {titles[base.id]} ({base.path})")
-    raise NotRecognised(f"{where} {_strange(source, plugins)}", {f"{e.dialect} {e.base}".strip(): e.reason for e in found})
+    reasons = {f"{each.dialect} {each.base}".strip(): each.reason for each in found}
+    raise NotRecognised(f"{where} {_strange(source, plugins)}", reasons)
 
 
 def _strange(source: TensorMap, plugins: Host) -> str:
@@ -168,9 +176,8 @@ def _choose_base(asked: Sequence[tuple[Candidate, ...]]) -> str:
     return max(totals, key=lambda name: totals[name])
 
 
-def _assemble(  # noqa: PLR0913  all of it goes into the frame
-    path: Path, container: str, source: TensorMap, found: Sequence[Candidate], base: str, plugins: Host
-) -> Adapter:
+def _assemble(opened: _Opened, found: Sequence[Candidate], base: str, plugins: Host) -> Adapter:
+    path, container, source = opened
     chosen = next((each for each in found if each.base == base and each.score > 0), None)
     if chosen is None or chosen.draft is None:
         raise Incompatible(f"{path} is not for {base}, as the other files of this adapter are")
@@ -197,9 +204,7 @@ def _assemble(  # noqa: PLR0913  all of it goes into the frame
         metadata=source.metadata,
         extras={key: source.tensors[key] for key in draft.unmapped},
         origin=(frame,),
-        report=Report(
-            used=tuple(draft.used), unmapped=tuple(draft.unmapped.items()), ambiguous=tuple(ambiguous)
-        ),
+        report=Report(used=tuple(draft.used), unmapped=tuple(draft.unmapped.items()), ambiguous=tuple(ambiguous)),
     )
 
 
@@ -212,7 +217,7 @@ def _unite(adapters: Sequence[Adapter]) -> Adapter:
         for path, stack in adapter.layers.items():
             layers[path] = (*layers.get(path, ()), *stack)
         if twice := tokens.keys() & adapter.tokens.keys():
-            raise Conflict(f"the token {sorted(twice)[0]!r} is in two of the files; open them one by one")
+            raise Conflict(f"the token {min(twice)!r} is in two of the files; open them one by one")
         tokens |= adapter.tokens
         metadata |= {key: value for key, value in adapter.metadata.items() if key not in metadata}
     united: Mapping[str, object] = {"layers": layers, "tokens": tokens, "metadata": metadata}

@@ -36,7 +36,7 @@ class Saved:
     lost: Mapping[str, str]
 
 
-def save(
+def save(  # noqa: PLR0913  every option is a keyword with a default
     adapter: Adapter,
     path: str | Path,
     format: str,  # noqa: A002  the word people use
@@ -61,8 +61,9 @@ def save(
         if not changed and _untouched(adapter, dialect, container):
             frame = adapter.origin[0]
             _copy(frame.path, draft)
-            return Saved(path=target, dialect=dialect.name, container=container.name,
-                         tensors=len(frame.source.tensors), lost={})
+            return Saved(
+                path=target, dialect=dialect.name, container=container.name, tensors=len(frame.source.tensors), lost={}
+            )
         made, lost = encode(adapter, dialect, lossy=lossy, plugins=plugins)
         made = replace(made, metadata={**made.metadata, **(metadata or {})}, paths=(target,))
         if dtype is not None:
@@ -163,7 +164,9 @@ def _replay(adapter: Adapter, frame: Frame, *, whole: bool) -> tuple[dict[str, T
 
 
 def _same(layers: tuple[Layer, ...], before: tuple[Layer, ...] | None) -> bool:
-    return before is not None and len(layers) == len(before) and all(a is b for a, b in zip(layers, before, strict=True))
+    return (
+        before is not None and len(layers) == len(before) and all(a is b for a, b in zip(layers, before, strict=True))
+    )
 
 
 def _copy(source: Path, target: Path) -> None:

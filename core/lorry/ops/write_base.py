@@ -112,7 +112,9 @@ def _computed(baked: Baked, name: str, ref: TensorRef) -> TensorRef:
 
 def _copy_rest(source: Path, target: Path) -> None:
     def weights(_: str, names: list[str]) -> list[str]:
-        return [name for name in names if name.endswith(_WEIGHT_SUFFIXES) and not name.startswith(("tokenizer", "vocab"))]
+        return [
+            name for name in names if name.endswith(_WEIGHT_SUFFIXES) and not name.startswith(("tokenizer", "vocab"))
+        ]
 
     shutil.copytree(source, target, ignore=weights)
 

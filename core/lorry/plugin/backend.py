@@ -30,25 +30,30 @@ class Request:
 class Step(Protocol):
     """Called before each denoising step with its number, from 0, and the number of steps."""
 
-    def __call__(self, number: int, total: int) -> None: ...
+    def __call__(self, number: int, total: int) -> None:
+        """Take note of the step that is about to begin."""
 
 
 class Model(Protocol):
-    """A running base model with one owner.
-
-    `attach` stacks adapters, in order, onto the pristine weights at the given strengths; `strengths`
-    changes them without rebuilding anything; `detach` gives back the very module objects and token tables
-    there were, and drops the rest. `close` frees the memory.
-    """
+    """A running base model with one owner."""
 
     base: str
     parts: Mapping[str, torch.nn.Module]
 
-    def attach(self, adapters: Sequence[tuple[Adapter, float]]) -> None: ...
-    def strengths(self, values: Sequence[float]) -> None: ...
-    def detach(self) -> None: ...
-    def generate(self, request: Request, on_step: Step | None = None) -> Image: ...
-    def close(self) -> None: ...
+    def attach(self, adapters: Sequence[tuple[Adapter, float]]) -> None:
+        """Put adapters onto the pristine weights at the given strengths; all of them, or none and an error."""
+
+    def strengths(self, values: Sequence[float]) -> None:
+        """Change the strengths of the attached adapters, in their order, without rebuilding anything."""
+
+    def detach(self) -> None:
+        """Give back the very module objects and token tables there were before, and drop the rest."""
+
+    def generate(self, request: Request, on_step: Step | None = None) -> Image:
+        """Draw one picture; the same request gives the same picture."""
+
+    def close(self) -> None:
+        """Free the memory; the model cannot be used afterwards."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

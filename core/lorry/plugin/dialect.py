@@ -31,7 +31,8 @@ class HeaderFields(NamedTuple):
 class Scale(Protocol):
     """The scale of one module, looked up by prefix, module name in the file, and rank; None: not told."""
 
-    def __call__(self, prefix: str, module: str, rank: int) -> float | None: ...
+    def __call__(self, prefix: str, module: str, rank: int) -> float | None:
+        """Return the scale, or None where nothing tells it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,6 @@
-"""Every hook on one page. A plugin is a module that implements one or more of them:
+"""Every hook on one page.
+
+A plugin is a module that implements one or more of them:
 
     from lorry.plugin import Kind, hookimpl
 
@@ -55,7 +57,7 @@ def lorry_base_models() -> Iterable[BaseModel]:  # type: ignore[empty-body]
 
 @hookspec
 def lorry_backends() -> Iterable[Backend]:  # type: ignore[empty-body]
-    """What runs a base model with adapters attached."""
+    """Ways of running a base model with adapters attached."""
 
 
 @hookspec

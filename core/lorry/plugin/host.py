@@ -230,18 +230,22 @@ class Host:
             for plugin in sorted(self._members(group), key=lambda each: (each.distribution != "lorry", each.name)):
                 if not self._load(plugin) or plugin.error:
                     continue
-                others = [each for each in self._manager.get_plugins() if each is not plugin.loaded]
                 try:
-                    answers = self._manager.subset_hook_caller(hook.name, others)()
-                    items = [item for answer in answers for item in answer]
-                    strange = next((item for item in items if not isinstance(item, kind)), None)
-                    if not answers or strange is not None:
-                        raise TypeError(_wrong(hook.name, strange))
+                    collected.append((plugin, self._ask(plugin, hook.name, kind)))
                 except Exception as error:  # noqa: BLE001  a stranger's code may raise anything at all
                     plugin.error = f"{type(error).__name__}: {error}"
-                else:
-                    collected.append((plugin, items))
             return collected
+
+    def _ask(self, plugin: _Plugin, hook: str, kind: type) -> list[Any]:
+        others = [each for each in self._manager.get_plugins() if each is not plugin.loaded]
+        answers = self._manager.subset_hook_caller(hook, others)()
+        if not answers:
+            raise TypeError(f"it is registered for {hook} but does not implement that hook")
+        items = [item for answer in answers for item in answer]
+        strange = next((item for item in items if not isinstance(item, kind)), None)
+        if strange is not None:
+            raise TypeError(f"{hook} returned {type(strange).__name__}, which is not its descriptor")
+        return items
 
     def _load(self, plugin: _Plugin) -> ModuleType | None:
         if plugin.loaded or plugin.error:
@@ -261,12 +265,6 @@ class Host:
 
 def _name(item: Any) -> str:  # noqa: ANN401  any descriptor
     return str(item.id if isinstance(item, BaseModel) else item.name)
-
-
-def _wrong(hook: str, strange: object) -> str:
-    if strange is None:
-        return f"it is registered for {hook} but does not implement that hook"
-    return f"{hook} returned {type(strange).__name__}, which is not its descriptor"
 
 
 @cache

@@ -21,9 +21,11 @@ class Store:
 
     `adapter(reference)` returns the files of an adapter, or None for a reference that is not this store's
     to answer; it raises NotFound for one that is but names nothing. `bases()` lists base folders by name.
+    `api` is "module:attribute" of the store's Python interface, called with the place to open or None.
     """
 
     name: str
     title: str
     adapter: Callable[[str], tuple[Path, ...] | None] = _knows_nothing
     bases: Callable[[], Mapping[str, Path]] = _has_no_bases
+    api: str = ""

@@ -89,7 +89,9 @@ def fuse(parts: Sequence[Layer | None], rows: Sequence[int]) -> Layer:
     width = BITS[downs[0].dtype] // 8
     blocks = [
         b"".join(
-            bytes(start * width) + data[row * own * width : (row + 1) * own * width] + bytes((starts[-1] - start - own) * width)
+            bytes(start * width)
+            + data[row * own * width : (row + 1) * own * width]
+            + bytes((starts[-1] - start - own) * width)
             for row in range(count)
         )
         for ref, count, start, own in zip(ups, rows, starts, ranks, strict=False)

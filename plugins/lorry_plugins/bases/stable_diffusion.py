@@ -61,7 +61,10 @@ def _native(up_attention: Sequence[bool], layers: int = 2) -> Iterator[View]:
         for layer in range(layers):
             down = f"input_blocks.{1 + (layers + 1) * block + layer}"
             yield from _pair(
-                f"{down}.0", f"down_blocks.{block}.resnets.{layer}", f"{down}.1", f"down_blocks.{block}.attentions.{layer}"
+                f"{down}.0",
+                f"down_blocks.{block}.resnets.{layer}",
+                f"{down}.1",
+                f"down_blocks.{block}.attentions.{layer}",
             )
         yield View(
             name=f"input_blocks.{(layers + 1) * (block + 1)}.0.op", parts=(f"down_blocks.{block}.downsamplers.0.conv",)

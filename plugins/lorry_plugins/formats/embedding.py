@@ -9,7 +9,8 @@ LORRY_API = 1
 
 
 def _refuse(source: TensorMap) -> str | None:
-    if any(key.startswith("string_to_param.") for key in source.tensors) or all(len(ref.shape) in (1, 2) for ref in source.tensors.values()) and source.tensors:
+    named = any(key.startswith("string_to_param.") for key in source.tensors)
+    if named or all(len(ref.shape) in (1, 2) for ref in source.tensors.values()):
         return None
     return "learned tokens are vectors and matrices alone"
 
@@ -24,7 +25,9 @@ def lorry_dialects() -> list[Dialect]:
     both = ("safetensors", "ckpt")
     return [
         _dialect("a1111-embedding", "A1111 textual inversion (.pt)", ("a1111",), ("ckpt",)),
-        _dialect("encoder-embedding", "SDXL and FLUX textual inversion (clip_l, clip_g, t5)", ("advanced", "encoders"), both),
+        _dialect(
+            "encoder-embedding", "SDXL and FLUX textual inversion (clip_l, clip_g, t5)", ("advanced", "encoders"), both
+        ),
         _dialect("kohya-embedding", "sd-scripts textual inversion (emb_params)", ("emb_params",), both),
         _dialect("diffusers-embedding", "diffusers textual inversion (learned_embeds)", ("embeds",), both),
     ]

@@ -20,7 +20,9 @@ def exact_sum(adapters: Sequence[tuple[Adapter, float]]) -> Adapter:
         for path, layers in adapter.layers.items():
             for layer in layers:
                 grouped.setdefault(path, {}).setdefault((layer.kind, layer.param), []).append((layer, weight))
-    summed = {path: tuple(_sum(path, kind, same) for (kind, _), same in by_kind.items()) for path, by_kind in grouped.items()}
+    summed = {
+        path: tuple(_sum(path, kind, same) for (kind, _), same in by_kind.items()) for path, by_kind in grouped.items()
+    }
     return Adapter(base=adapters[0][0].base, layers=summed, tokens=_tokens([adapter for adapter, _ in adapters]))
 
 

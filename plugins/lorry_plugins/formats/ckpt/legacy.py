@@ -7,12 +7,12 @@ in the order they follow. https://github.com/pytorch/pytorch/blob/main/torch/ser
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NoReturn
+from typing import NoReturn, TypeGuard
 
 from lorry.ir.file_source import FileSource
 from lorry.ir.tensor import BITS
 from lorry_plugins.formats.ckpt.allowed import ALLOWED
-from lorry_plugins.formats.ckpt.opcodes import Machine, Refused, shown
+from lorry_plugins.formats.ckpt.opcodes import Global, Machine, Refused, shown
 from lorry_plugins.formats.ckpt.tensors import Pointer, Storage, read_pointer
 
 MAGIC = 0x1950A86A20F9469CFC6C
@@ -30,7 +30,9 @@ def load(source: FileSource) -> object:
             raise Refused("it is a pickle, but not one that torch wrote")
     pointers: dict[str, Pointer] = {}
 
-    def note(value: object) -> Storage:
+    def note(value: object) -> object:
+        if _is_class(value):
+            return value[1]
         pointer = read_pointer(value)
         if pointers.setdefault(pointer.key, pointer) != pointer:
             raise Refused(f"it describes storage {shown(pointer.key)} in two ways")
@@ -40,7 +42,9 @@ def load(source: FileSource) -> object:
     keys, start = _run(data, end, _no_storage)
     places = _places(source, start, keys, pointers)
 
-    def find(value: object) -> Storage:
+    def find(value: object) -> object:
+        if _is_class(value):
+            return value[1]
         pointer = read_pointer(value)
         return Storage(pointer.dtype, source, places[pointer.key], pointer.nbytes)
 
@@ -48,7 +52,12 @@ def load(source: FileSource) -> object:
     return root
 
 
-def _run(data: bytes, at: int, storage: Callable[[object], Storage]) -> tuple[object, int]:
+def _is_class(value: object) -> TypeGuard[tuple[str, Global, object, object]]:
+    """Tell whether a persistent id is ("module", class, file, source text): a class by name, as any other name."""
+    return type(value) is tuple and len(value) == 4 and value[0] == "module" and isinstance(value[1], Global)  # noqa: PLR2004  named above
+
+
+def _run(data: bytes, at: int, storage: Callable[[object], object]) -> tuple[object, int]:
     machine = Machine(data, at, ALLOWED, storage)
     return machine.run(), machine.at
 

@@ -37,8 +37,11 @@ def write_config(layers: Sequence[NamedLayer]) -> HeaderFields:
     """Record every layer's scale; raise NotRepresentable for layers of more than one component."""
     components = sorted({named.path.component for named in layers})
     if len(components) > 1:
-        others = {str(named.path): f"a peft folder holds one model, here {components[0]}" for named in layers
-                  if named.path.component != components[0]}
+        others = {
+            str(named.path): f"a peft folder holds one model, here {components[0]}"
+            for named in layers
+            if named.path.component != components[0]
+        }
         raise NotRepresentable("a peft folder", others)
     text = json.dumps({"base_model_name_or_path": None, **fields(layers)}, indent=2, sort_keys=True)
     return HeaderFields(metadata={}, sides={CONFIG_NAME: text.encode()})

@@ -1,0 +1,55 @@
+"""Small adapters written without torch, and manifests for tests that need no adapter."""
+
+from __future__ import annotations
+
+import random
+import struct
+from collections.abc import Mapping
+from pathlib import Path
+
+from lorry.ir.tensor import TensorRef, from_bytes
+from lorry.ir.tensor_map import TensorMap
+from lorry_plugins.formats import safetensors
+from lorry_registry import durable
+from lorry_registry.blobs import copy
+from lorry_registry.manifest import AdapterFacts, Base, File, Id, Manifest
+from lorry_registry.reference import Reference
+from lorry_registry.store import LocalStore
+
+STEM = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_q"
+RANK, WIDTH = 2, 16
+
+
+def matrix(chance: random.Random, rows: int, cols: int) -> TensorRef:
+    numbers = [chance.uniform(-1, 1) for _ in range(rows * cols)]
+    return from_bytes("F32", (rows, cols), struct.pack(f"<{len(numbers)}f", *numbers))
+
+
+def write_lora(path: Path, seed: int = 0, metadata: Mapping[str, str] | None = None) -> Path:
+    """Write a kohya LoRA of one layer for SD1."""
+    chance = random.Random(seed)  # noqa: S311  the same numbers each time, not secret ones
+    tensors = {
+        f"{STEM}.alpha": from_bytes("F32", (), struct.pack("<f", RANK)),
+        f"{STEM}.lora_down.weight": matrix(chance, RANK, WIDTH),
+        f"{STEM}.lora_up.weight": matrix(chance, WIDTH, RANK),
+    }
+    safetensors.write(TensorMap(tensors=tensors, metadata=metadata or {}), path)
+    return path
+
+
+def publish_bytes(store: LocalStore, reference: str, data: bytes) -> bool:
+    """Publish a version of one file by way of the store alone, which does not care what is in it."""
+    target = Reference.parse(reference)
+    store.layout.prepare()
+    with durable.draft(store.layout.drafts) as draft, durable.draft(store.layout.drafts) as source:
+        source.write_bytes(data)
+        content = copy(source, draft, durable.READ_ONLY)
+        manifest = Manifest(
+            id=Id(namespace=target.namespace, name=target.name, version=str(target.exact())),
+            files=(File(path="data.bin", role="weights", media_type="application/octet-stream", **content._asdict()),),
+            adapter=AdapterFacts(
+                kinds=("lora",), format="none", components=(), layers=0, ranks={}, dtypes=(), n_params=0
+            ),
+            base=Base(id="sd1@1", fingerprint="0" * 64),
+        )
+        return store.publish(manifest, {"data.bin": draft})
