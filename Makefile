@@ -8,6 +8,8 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
+export NO_MKDOCS_2_WARNING := 1
+
 .DEFAULT_GOAL := demo
 .PHONY: demo test lint docs clean
 

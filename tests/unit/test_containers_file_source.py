@@ -70,7 +70,8 @@ def test_thousands_of_open_files_need_no_descriptors(file: Path) -> None:
 
 
 def test_threads_do_not_disturb_each_other(file: Path) -> None:
-    source, wrong = FileSource.open(file), []
+    source = FileSource.open(file)
+    wrong: list[int] = []
 
     def read(at: int) -> None:
         wrong.extend(at for _ in range(50) if source.read(at, 1) != bytes([at]))

@@ -6,7 +6,8 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, strategies as st
+from hypothesis import given
+from hypothesis import strategies as st
 
 from lorry.errors import InvalidArgument
 from lorry.ir.tensor import BITS, TensorRef, decode_scalar, encode_scalar, from_bytes, from_scalar, zeros
@@ -29,7 +30,7 @@ class Unreadable:
     """A source that no view may touch."""
 
     def read_into(self, start: int, buffer: memoryview) -> None:
-        raise AssertionError
+        raise AssertionError(start, len(buffer))
 
 
 def test_each_dtype_has_a_torch_name_or_is_refused() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from lorry.cli.options import as_json as json_option
-from lorry.cli.output import echo, echo_json, table
+from lorry.cli.output import echo, echo_json, facts
 from lorry.errors import NotRecognised
 
 
@@ -44,12 +44,8 @@ def command(path: str, as_json: bool, every: bool) -> None:
             }
         )
     else:
-        columns = ("dialect", "base", "score", "kinds", "why")
-        table(
-            f"{found.path}: {found.container}, {found.keys} keys",
-            columns,
-            [(e.dialect, e.base, f"{e.score:.0%}", " ".join(e.kinds), e.reason) for e in rows],
-        )
+        echo(f"{found.path}: {found.container}, {found.keys} keys")
+        facts((f"{e.score:.0%} {e.dialect} {e.base}", e.reason) for e in rows)
     if found.best is None:
         raise NotRecognised(f"{found.path}: no installed dialect and kind read it")
     if not as_json:

@@ -9,7 +9,7 @@ import click
 
 from lorry.cli.options import as_json as json_option
 from lorry.cli.options import base as base_option
-from lorry.cli.output import echo, echo_json, table
+from lorry.cli.output import echo, echo_json, facts, table
 from lorry.ir.adapter import Adapter
 from lorry.ir.tensor import TensorRef
 
@@ -27,15 +27,12 @@ def command(path: tuple[str, ...], base: str | None, layers: bool, as_json: bool
     from lorry.ops.read import open_adapter
 
     adapter = open_adapter(path[0] if len(path) == 1 else list(path), base=base)
-    facts = describe(adapter)
+    about = describe(adapter)
     if as_json:
-        echo_json({**facts, "metadata": dict(adapter.metadata), "layer_list": _layers(adapter) if layers else None})
+        echo_json({**about, "metadata": dict(adapter.metadata), "layer_list": _layers(adapter) if layers else None})
         return
-    table(
-        "",
-        ("", ""),
-        [(name.replace("_", " "), _text(value)) for name, value in facts.items() if value not in ("", [], {})],
-    )
+    listed = ((name, _text(value)) for name, value in about.items() if value not in ("", [], {}))
+    facts(listed)
     if layers:
         columns = ("module", "kind", "scale", "slots")
         table("layers", columns, [(e["module"], e["kind"], e["scale"], e["slots"]) for e in _layers(adapter)])

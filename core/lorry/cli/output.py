@@ -34,6 +34,13 @@ def note(text: str) -> None:
         click.echo(clean(text), err=True)
 
 
+def facts(pairs: Iterable[tuple[str, object]]) -> None:
+    """Print names with what is to be said of each, aligned; without rich, which takes longer than reading a file."""
+    formatter = click.HelpFormatter(max_width=110)
+    formatter.write_dl([(clean(name), clean(str(value))) for name, value in pairs], col_max=40)
+    click.echo(formatter.getvalue(), nl=False)
+
+
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Print rows under headings."""
     from rich import box

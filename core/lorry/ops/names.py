@@ -8,8 +8,7 @@ two templates claim is an error, never a guess.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from typing import NamedTuple
 
 from lorry.errors import Conflict
@@ -30,8 +29,7 @@ class Target(NamedTuple):
     flip: bool
 
 
-@dataclass(frozen=True, slots=True)
-class _Template:
+class _Template(NamedTuple):
     """One template, cut at the separator: what each number must be, literally or by index name."""
 
     view: View
@@ -49,18 +47,9 @@ class _Template:
 class NameTable:
     """The names of one component under one scheme, spelled with one separator."""
 
-    def __init__(self, component: Component, scheme: str, separator: str) -> None:
+    def __init__(self, component: str, scheme: str, separator: str, views: tuple[View, ...]) -> None:
         self.scheme = scheme
-        self._component, self._separator = component.name, separator
-        self._by_name: dict[tuple[str, ...], list[_Template]] = {}
-        self._by_part: dict[tuple[str, ...], list[_Template]] = {}
-        for view in _views(component, scheme):
-            for text, separated, table in [
-                (view.name, separator, self._by_name),
-                *((part, ".", self._by_part) for part in view.parts),
-            ]:
-                shape, numbers = _cut_template(text, separated)
-                table.setdefault(shape, []).append(_Template(view, numbers))
+        self._component, self._separator, self._views = component, separator, views
 
     def find(self, name: str) -> Target | None:
         """Return what `name` stands for, or None; raise Conflict where two templates claim it."""
@@ -87,17 +76,38 @@ class NameTable:
                 if module in target.parts:
                     yield target._replace(name=target.name.replace(".", self._separator))
 
+    @cached_property
+    def _by_name(self) -> Mapping[tuple[str, ...], list[_Template]]:
+        return _index(((view.name, view) for view in self._views), self._separator)
+
+    @cached_property
+    def _by_part(self) -> Mapping[tuple[str, ...], list[_Template]]:
+        return _index(((part, view) for view in self._views for part in view.parts), ".")
+
+
+def name_table(component: Component, scheme: str, separator: str) -> NameTable:
+    """Return the compiled table of a scheme; components with the very same templates share one."""
+    if scheme == OWN:
+        return _own_table(component.name, separator, component.modules)
+    return _table(component.name, scheme, separator, component.schemes.get(scheme, ()))
+
 
 @cache
-def name_table(component: Component, scheme: str, separator: str) -> NameTable:
-    """Return the compiled table, built once."""
-    return NameTable(component, scheme, separator)
+def _table(component: str, scheme: str, separator: str, views: tuple[View, ...]) -> NameTable:
+    return NameTable(component, scheme, separator, views)
 
 
-def _views(component: Component, scheme: str) -> Iterable[View]:
-    if scheme == OWN:
-        return [View(name=template, parts=(template,)) for template in component.modules]
-    return component.schemes.get(scheme, ())
+@cache
+def _own_table(component: str, separator: str, modules: tuple[str, ...]) -> NameTable:
+    return NameTable(component, OWN, separator, tuple(View(module, (module,)) for module in modules))
+
+
+def _index(named: Iterable[tuple[str, View]], separator: str) -> dict[tuple[str, ...], list[_Template]]:
+    table: dict[tuple[str, ...], list[_Template]] = {}
+    for text, view in named:
+        shape, numbers = _cut_template(text, separator)
+        table.setdefault(shape, []).append(_Template(view, numbers))
+    return table
 
 
 def _cut(name: str, separator: str) -> tuple[tuple[str, ...], tuple[int, ...]]:

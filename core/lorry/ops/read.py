@@ -153,7 +153,8 @@ def _strange(source: TensorMap, plugins: Host) -> str:
             table = name_table(component, OWN, ".")
             hits = sum(1 for key in source.tensors if table.find(key.rpartition(".")[0]))
             if hits * 2 > len(source.tensors):
-                return f"is a base model's weights ({model.title}, {component.name}), not an adapter; open it with open_base"
+                what = f"{model.title}, {component.name}"
+                return f"is a base model's weights ({what}), not an adapter; open its folder with open_base"
     families = sorted({key.rsplit(".", 2)[-1] if "." in key else key for key in source.tensors})[:4]
     example = next(iter(source.tensors))
     return (

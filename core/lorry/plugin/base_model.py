@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class View:
+class View(NamedTuple):
     """A module as another scheme names it, cut from one or more of ours.
 
     `name` and `parts` are templates over the same indices, as in "blocks.{i}.attn.qkv". `rows` are the

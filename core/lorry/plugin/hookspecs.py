@@ -15,18 +15,21 @@ and is named in the entry-point group of the same name: [project.entry-points."l
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import pluggy
 
-from lorry.plugin.backend import Backend
-from lorry.plugin.base_model import BaseModel
-from lorry.plugin.command import Command
-from lorry.plugin.container import Container
-from lorry.plugin.dialect import Dialect
-from lorry.plugin.kind import Kind
-from lorry.plugin.merge_method import MergeMethod
-from lorry.plugin.store import Store
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from lorry.plugin.backend import Backend
+    from lorry.plugin.base_model import BaseModel
+    from lorry.plugin.command import Command
+    from lorry.plugin.container import Container
+    from lorry.plugin.dialect import Dialect
+    from lorry.plugin.kind import Kind
+    from lorry.plugin.merge_method import MergeMethod
+    from lorry.plugin.store import Store
 
 hookspec = pluggy.HookspecMarker("lorry")
 hookimpl = pluggy.HookimplMarker("lorry")

@@ -15,32 +15,34 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from types import MappingProxyType, ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pluggy
 
 from lorry.errors import PluginError, UnknownName
 from lorry.plugin import hookspecs
-from lorry.plugin.backend import Backend
-from lorry.plugin.base_model import BaseModel
-from lorry.plugin.command import Command
-from lorry.plugin.container import Container
-from lorry.plugin.dialect import Dialect
-from lorry.plugin.kind import Kind
-from lorry.plugin.merge_method import MergeMethod
-from lorry.plugin.store import Store
 
-GROUPS: Mapping[str, tuple[str, type]] = {
-    "containers": ("container", Container),
-    "dialects": ("dialect", Dialect),
-    "kinds": ("kind", Kind),
-    "base_models": ("base model", BaseModel),
-    "backends": ("backend", Backend),
-    "merge_methods": ("merge method", MergeMethod),
-    "stores": ("store", Store),
-    "commands": ("command", Command),
+if TYPE_CHECKING:
+    from lorry.plugin.backend import Backend
+    from lorry.plugin.base_model import BaseModel
+    from lorry.plugin.command import Command
+    from lorry.plugin.container import Container
+    from lorry.plugin.dialect import Dialect
+    from lorry.plugin.kind import Kind
+    from lorry.plugin.merge_method import MergeMethod
+    from lorry.plugin.store import Store
+
+GROUPS: Mapping[str, tuple[str, str]] = {
+    "containers": ("container", "lorry.plugin.container:Container"),
+    "dialects": ("dialect", "lorry.plugin.dialect:Dialect"),
+    "kinds": ("kind", "lorry.plugin.kind:Kind"),
+    "base_models": ("base model", "lorry.plugin.base_model:BaseModel"),
+    "backends": ("backend", "lorry.plugin.backend:Backend"),
+    "merge_methods": ("merge method", "lorry.plugin.merge_method:MergeMethod"),
+    "stores": ("store", "lorry.plugin.store:Store"),
+    "commands": ("command", "lorry.plugin.command:Command"),
 }
-"""Each hook without its `lorry_`, with the word for one of its descriptors and their type."""
+"""Each hook without its `lorry_`, with the word for one of its descriptors and where their type is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,11 +69,18 @@ class _Plugin:
 
     name: str
     module: str
-    distribution: str
-    version: str
+    source: importlib.metadata.Distribution | None
     groups: list[str] = field(default_factory=list)
     loaded: ModuleType | None = None
     error: str = ""
+
+    @property
+    def distribution(self) -> str:
+        return self.source.name if self.source else "unknown"
+
+    @property
+    def version(self) -> str:
+        return self.source.version if self.source else ""
 
     @property
     def label(self) -> str:
@@ -170,11 +179,7 @@ class Host:
 
     def _add(self, point: importlib.metadata.EntryPoint) -> None:
         group = point.group.removeprefix("lorry.")
-        distribution = point.dist.name if point.dist else "unknown"
-        version = point.dist.version if point.dist else ""
-        known = self._plugins.setdefault(
-            (point.name, point.value), _Plugin(point.name, point.value, distribution, version)
-        )
+        known = self._plugins.setdefault((point.name, point.value), _Plugin(point.name, point.value, point.dist))
         if group not in known.groups:
             known.groups.append(group)
 
@@ -201,7 +206,7 @@ class Host:
             return self._groups[group]
 
     def _build(self, group: str) -> Mapping[str, Any]:
-        word, _ = GROUPS[group]
+        word = GROUPS[group][0]
         found: dict[str, Any] = {}
         owner: dict[str, _Plugin] = {}
         for plugin, items in self._collect(group):
@@ -225,13 +230,14 @@ class Host:
     def _collect(self, group: str) -> list[tuple[_Plugin, list[Any]]]:
         """Call one hook of each plugin alone, so that a broken one cannot take the others with it."""
         with self._lock:
-            hook, (_, kind) = getattr(self._manager.hook, f"lorry_{group}"), GROUPS[group]
+            module, _, attribute = GROUPS[group][1].partition(":")
+            kind = getattr(importlib.import_module(module), attribute)
             collected: list[tuple[_Plugin, list[Any]]] = []
-            for plugin in sorted(self._members(group), key=lambda each: (each.distribution != "lorry", each.name)):
+            for plugin in sorted(self._members(group), key=lambda each: (each.module, each.name)):
                 if not self._load(plugin) or plugin.error:
                     continue
                 try:
-                    collected.append((plugin, self._ask(plugin, hook.name, kind)))
+                    collected.append((plugin, self._ask(plugin, f"lorry_{group}", kind)))
                 except Exception as error:  # noqa: BLE001  a stranger's code may raise anything at all
                     plugin.error = f"{type(error).__name__}: {error}"
             return collected
@@ -264,7 +270,7 @@ class Host:
 
 
 def _name(item: Any) -> str:  # noqa: ANN401  any descriptor
-    return str(item.id if isinstance(item, BaseModel) else item.name)
+    return str(item.id if hasattr(item, "id") else item.name)  # a base table goes by its id
 
 
 @cache

@@ -12,7 +12,7 @@ from lorry_plugins.formats.ckpt.opcodes import Global, Refused, describe, shown
 
 DEPTH_LIMIT = 32
 KEY_LIMIT = 512
-VALUE_LIMIT = 200_000
+VALUE_LIMIT = 100_000
 TENSOR_LIMIT = 65_536
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")

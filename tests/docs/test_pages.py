@@ -1,0 +1,93 @@
+"""What the documentation tells people to type works, in the order in which it stands there."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import torch
+from click.testing import CliRunner
+from safetensors.torch import save_file
+
+from lorry.cli import cli
+
+ROOT = Path(__file__).parents[2]
+
+PAGES = [
+    "README.md",
+    "docs/how-to/convert.md",
+    "docs/how-to/merge-and-bake.md",
+    "docs/how-to/publish-and-pull.md",
+]
+
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def blocks(page: str) -> list[tuple[str, str]]:
+    """Return language and text of every fenced block."""
+    return BLOCK.findall((ROOT / page).read_text(encoding="utf-8"))
+
+
+def write_lora(path: Path, seed: int, rank: int) -> None:
+    random = torch.Generator().manual_seed(seed)
+    tensors = {}
+    for name in ("to_q", "to_v"):
+        stem = f"lora_unet_down_blocks_1_attentions_0_transformer_blocks_0_attn1_{name}"
+        tensors |= {
+            f"{stem}.lora_down.weight": torch.randn(rank, 64, generator=random),
+            f"{stem}.lora_up.weight": torch.randn(64, rank, generator=random) / 100,
+            f"{stem}.alpha": torch.tensor(rank / 2),
+        }
+    save_file(tensors, path)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with the files that the pages name, to be the current one."""
+    write_lora(tmp_path / "cat.safetensors", seed=0, rank=8)
+    write_lora(tmp_path / "ink.safetensors", seed=1, rank=4)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def run_shell(text: str) -> None:
+    """Run the `lorry` lines of a shell block; installing and setting up are tested elsewhere."""
+    for line in text.splitlines():
+        if line.startswith("lorry "):
+            done = CliRunner().invoke(cli, shlex.split(line, comments=True)[1:], catch_exceptions=False)
+            assert done.exit_code == 0, f"{line}\n{done.output}"
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize("page", PAGES)
+def test_commands_and_code_of_a_page_work(page: str) -> None:
+    found = blocks(page)
+    assert found
+    for language, text in found:
+        if language == "sh":
+            run_shell(text)
+        elif language == "python":
+            exec(compile(text, page, "exec"), {})  # noqa: S102  it is our own page
+
+
+def test_converting_back_gives_the_same_bytes_as_the_page_says(folder: Path) -> None:
+    for language, text in blocks("docs/how-to/convert.md"):
+        if language == "sh":
+            run_shell(text)
+    assert (folder / "cat-again.safetensors").read_bytes() == (folder / "cat.safetensors").read_bytes()
+
+
+def test_the_plugin_tutorial_is_the_example(folder: Path) -> None:
+    example = ROOT / "examples" / "lorry-hello"
+    whole = {
+        "python": (example / "lorry_hello.py").read_text(encoding="utf-8"),
+        "toml": (example / "pyproject.toml").read_text(encoding="utf-8"),
+    }
+    shown = [(language, text) for language, text in blocks("docs/tutorial/write-a-plugin.md") if language in whole]
+    assert len(shown) > 4
+    for language, text in shown[:-1]:
+        assert text in whole[language]
+    exec(compile(shown[-1][1], "write-a-plugin.md", "exec"), {})  # noqa: S102  the last block makes a file to try
+    assert (folder / "louder.safetensors").exists()

@@ -1,0 +1,219 @@
+"""What was acknowledged survives; what was not is absent or whole; and trying again works."""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from lorry.errors import LorryError
+from lorry_registry import PublishIncomplete, Registry
+from lorry_registry.semver import Version
+from lorry_registry.store import LocalStore
+
+from .helpers import publish_bytes, write_lora
+
+PUBLISHER = Path(__file__).with_name("publisher.py")
+KILLS = 12
+
+posix = pytest.mark.skipif(os.name == "nt", reason="needs fork and signals")
+
+
+def test_what_was_acknowledged_survives_kill_9(registry: Registry, home: Path) -> None:
+    chance, acknowledged = random.Random(0), 0  # noqa: S311  moments, not secrets
+    for prefix in range(KILLS):
+        process = subprocess.Popen(
+            [sys.executable, PUBLISHER, "loop", home, str(prefix)], stdout=subprocess.PIPE, text=True
+        )
+        assert process.stdout
+        lines = [process.stdout.readline()]
+        time.sleep(chance.uniform(0, 0.15))
+        process.kill()
+        lines += process.communicate()[0].splitlines()
+        told = {Version.parse(line.strip()) for line in lines if line.strip()}
+        there = {version for version in registry.versions("demo/cat") if version.major == prefix}
+        assert told <= there
+        assert len(there - told) <= 1
+        acknowledged += len(told)
+    assert acknowledged >= KILLS
+    for version in registry.versions("demo/cat"):
+        registry.verify(f"demo/cat@{version}")
+    assert len(registry.ls()) == len(registry.versions("demo/cat"))
+    publish_bytes(registry.store, "demo/cat@99.0.0", b"after it all")
+    assert registry.resolve("demo/cat").reference.exact() == Version(99, 0, 0)
+
+
+@posix
+def test_of_16_publishers_of_one_version_exactly_one_wins(registry: Registry, home: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, PUBLISHER, "race", home, "16"], capture_output=True, text=True, check=True, timeout=60
+    )
+    codes = done.stdout.split()
+    assert sorted(codes) == ["0", *["4"] * 15]
+    manifest = registry.verify("demo/race@1.0.0")
+    assert registry.store.blobs.read(manifest.files[0].sha256) == bytes([codes.index("0")]) * 1000
+
+
+def test_racing_publishers_leave_latest_at_the_highest(home: Path) -> None:
+    versions = [f"1.{minor}.0" for minor in range(8)]
+    random.Random(1).shuffle(versions)  # noqa: S311  an order, not a secret
+    threads = [
+        threading.Thread(target=publish_bytes, args=(LocalStore(home), f"demo/cat@{version}", version.encode()))
+        for version in versions
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    registry = Registry(home)
+    assert len(registry.versions("demo/cat")) == 8
+    assert registry.aliases("demo/cat") == {"latest": Version(1, 7, 0)}
+
+
+@posix
+@pytest.mark.parametrize("room", [0, 100, 1_000, 30_000])
+def test_a_disk_that_is_full_leaves_nothing_published(registry: Registry, home: Path, room: int) -> None:
+    import resource
+
+    publish_bytes(registry.store, "demo/cat@1.0.0", b"before")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, limits[1]))  # a write beyond it fails, as on a full disk
+    try:
+        with pytest.raises((LorryError, OSError)):
+            publish_bytes(registry.store, "demo/cat@1.1.0", bytes(50_000))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert registry.versions("demo/cat") == (Version(1, 0, 0),)
+    assert list((home / "tmp").iterdir()) == []
+    publish_bytes(registry.store, "demo/cat@1.1.0", bytes(50_000))
+    registry.verify("demo/cat@1.1.0")
+
+
+@posix
+def test_a_full_disk_is_told_as_an_error_of_lorry(registry: Registry, tmp_path: Path) -> None:
+    import resource
+
+    lora = write_lora(tmp_path / "cat.safetensors")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))
+    try:
+        with pytest.raises(LorryError, match=r"demo/cat@1\.0\.0 was not published, nothing is changed: File too large"):
+            registry.publish("demo/cat@1.0.0", [lora])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+@pytest.mark.parametrize("alias", ["latest", "champion"])
+def test_an_alias_that_fails_is_told_after_the_version_stands(
+    published: Registry, home: Path, tmp_path: Path, alias: str
+) -> None:
+    blocked = home / "names" / "demo" / "cat" / "aliases" / alias
+    blocked.unlink(missing_ok=True)
+    (blocked / "a folder in its place").mkdir(parents=True)
+    other = write_lora(tmp_path / "cat2.safetensors", seed=2)
+    with pytest.raises(PublishIncomplete, match=rf"published demo/cat@1\.1\.0, alias {alias} not moved"):
+        published.publish("demo/cat@1.1.0", [other], aliases=["champion"])
+    published.verify("demo/cat@1.1.0")
+    (blocked / "a folder in its place").rmdir()
+    blocked.rmdir()
+    published.publish("demo/cat@1.1.0", [other], aliases=["champion"])
+    assert set(published.aliases("demo/cat").items()) == {("latest", Version(1, 1, 0)), ("champion", Version(1, 1, 0))}
+
+
+def test_a_log_that_fails_is_told_after_the_version_stands(published: Registry, home: Path, tmp_path: Path) -> None:
+    log = home / "names" / "demo" / "cat" / "log.jsonl"
+    log.unlink()
+    log.mkdir()
+    other = write_lora(tmp_path / "cat2.safetensors", seed=2)
+    with pytest.raises(PublishIncomplete, match=r"published demo/cat@1\.1\.0, not logged"):
+        published.publish("demo/cat@1.1.0", [other])
+    log.rmdir()
+    published.publish("demo/cat@1.1.0", [other])
+    assert published.store.records(published.resolve("demo/cat").reference).published(Version(1, 1, 0))
+
+
+@pytest.fixture
+def no_hard_links(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk such as FAT: link(2) is refused."""
+
+    def link(source: Path, target: Path) -> None:
+        raise PermissionError(1, "Operation not permitted", str(source), None, str(target))
+
+    monkeypatch.setattr(os, "link", link)
+
+
+@pytest.mark.usefixtures("no_hard_links")
+def test_without_hard_links_everything_works_too(registry: Registry, home: Path, tmp_path: Path) -> None:
+    import lorry
+
+    lora = write_lora(tmp_path / "cat.safetensors")
+    registry.publish("demo/cat@1.0.0", [lora])
+    assert [path.read_bytes() for path in registry.pull("demo/cat", tmp_path / "out")] == [lora.read_bytes()]
+    assert lorry.open("demo/cat").kinds == ("lora",)
+    assert list((home / "tmp").iterdir()) == []
+
+
+@pytest.mark.usefixtures("no_hard_links")
+def test_without_hard_links_exactly_one_wins_too(home: Path) -> None:
+    outcomes: list[str] = []
+
+    def publish(number: int) -> None:
+        try:
+            publish_bytes(LocalStore(home), "demo/race@1.0.0", bytes([number]) * 1000)
+            outcomes.append("won")
+        except LorryError as error:
+            outcomes.append(type(error).__name__)
+
+    LocalStore(home).layout.prepare()
+    threads = [threading.Thread(target=publish, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(outcomes) == [*["Conflict"] * 7, "won"]
+    Registry(home).verify("demo/race@1.0.0")
+
+
+def test_a_claim_that_a_crash_left_is_no_version_and_says_what_to_do(registry: Registry, home: Path) -> None:
+    publish_bytes(registry.store, "demo/cat@1.0.0", b"one")
+    claim = home / "names" / "demo" / "cat" / "versions" / "2.0.0"
+    claim.touch()
+    assert registry.versions("demo/cat") == (Version(1, 0, 0),)
+    assert [str(entry.reference) for entry in registry.ls()] == ["demo/cat@1.0.0"]
+    with pytest.raises(LorryError, match=rf"delete {claim} and publish again"):
+        publish_bytes(registry.store, "demo/cat@2.0.0", b"two")
+    claim.unlink()
+    assert publish_bytes(registry.store, "demo/cat@2.0.0", b"two")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads the order of system calls")
+def test_everything_is_synced_before_and_after_it_gets_its_name(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish_bytes(registry.store, "demo/cat@1.0.0", b"one")
+    calls: list[tuple[str, str]] = []
+    fsync, link = os.fsync, os.link
+
+    def told_fsync(descriptor: int) -> None:
+        calls.append(("sync", str(Path(f"/proc/self/fd/{descriptor}").readlink())))
+        fsync(descriptor)
+
+    def told_link(source: Path, target: Path) -> None:
+        calls.append(("link", str(target)))
+        assert ("sync", str(source)) in calls, "its bytes are on the disk before it has a name"
+        link(source, target)
+
+    monkeypatch.setattr(os, "fsync", told_fsync)
+    monkeypatch.setattr(os, "link", told_link)
+    publish_bytes(registry.store, "demo/cat@1.1.0", b"two")
+    links = [(at, target) for at, (call, target) in enumerate(calls) if call == "link"]
+    assert len(links) == 3
+    assert links[-1][1].endswith("versions/1.1.0")
+    for (at, target), following in zip(links, [*(at for at, _ in links[1:]), len(calls)], strict=True):
+        assert ("sync", str(Path(target).parent)) in calls[at:following], "its name is on the disk before the next step"
