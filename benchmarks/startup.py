@@ -57,6 +57,8 @@ def main(runs: int = 15) -> int:
         write_adapter(sample)
         environment = {**os.environ, "LORRY_HOME": str(Path(folder, "home"))}
         lorry = [sys.executable, "-m", "lorry"]
+        publish = [*lorry, "publish", "demo/sample@1.0.0", str(sample)]
+        subprocess.run(publish, env=environment, stdout=subprocess.DEVNULL, check=True)
         commands = {
             BASELINE: [sys.executable, "-c", BASELINE],
             "lorry --help": [*lorry, "--help"],

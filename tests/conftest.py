@@ -1,4 +1,4 @@
-"""What every test stands on: no network, a home of its own, and one thread of arithmetic a worker."""
+"""What every test stands on: no network, a home of its own, and one thread of arithmetic."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-# Before anything imports torch or huggingface_hub: both read these once.
+# Before anything imports torch or huggingface_hub: both read these once. Tests come in parallel, so a model that
+# is toy-sized gains nothing from more threads.
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 os.environ["TRANSFORMERS_OFFLINE"] = "1"
-if "PYTEST_XDIST_WORKER" in os.environ:
-    os.environ["OMP_NUM_THREADS"] = "1"
+os.environ["OMP_NUM_THREADS"] = "1"
 
 
 @pytest.fixture(autouse=True)

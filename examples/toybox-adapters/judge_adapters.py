@@ -83,29 +83,35 @@ def sample(pipeline: Pipeline, row: Row) -> Pictures:
     return pictures
 
 
-class Namer:
-    """Name pictures by the subject whose drawings come closest, pixel by pixel."""
+class Drawings:
+    """Compare sampled pictures with drawings of the thirteen subjects, pixel by pixel."""
 
     def __init__(self, book: SpriteBook) -> None:
         self._book = book
-        self._drawings: dict[tuple[Scene, bool], Pictures] = {}
+        self._drawn: dict[tuple[Scene, bool], Pictures] = {}
+
+    def distance(self, picture: Pictures, scene: Scene, *, styled: bool) -> float:
+        """Measure how far a picture is from the closest drawing of a scene."""
+        errors = (self._draw(scene, styled=styled) - picture) ** 2
+        return float(np.sqrt(errors.mean(axis=(1, 2, 3)).min()))
 
     def name(self, picture: Pictures, scene: Scene, *, styled: bool) -> str:
-        """Name the subject of a picture, of all thirteen; the scene gives line and background."""
+        """Name the subject with the closest drawing; the scene gives line and background."""
 
         def distance(subject: str) -> float:
-            drawings = self._draw(replace(scene, subject=subject), styled=styled)
-            return float(((drawings - picture) ** 2).mean(axis=(1, 2, 3)).min())
+            return self.distance(picture, replace(scene, subject=subject), styled=styled)
 
         return min((SUBJECT, *KNOWN_SUBJECTS), key=distance)
 
     def _draw(self, scene: Scene, *, styled: bool) -> Pictures:
-        if (scene, styled) not in self._drawings:
+        if styled:
+            scene = replace(scene, background="white")  # the style paints over every background
+        if (scene, styled) not in self._drawn:
             rng = random.Random(SEED)
             draw = self._book.draw_duotone if styled else self._book.draw
             drawings = [np.asarray(draw(scene, LIKE_THE_BASE, rng), np.float32) for _ in range(DRAWINGS_PER_SCENE)]
-            self._drawings[scene, styled] = np.stack(drawings) / np.float32(255)
-        return self._drawings[scene, styled]
+            self._drawn[scene, styled] = np.stack(drawings) / np.float32(255)
+        return self._drawn[scene, styled]
 
 
 def style_error(pictures: Pictures) -> float:
@@ -134,18 +140,20 @@ def main() -> None:
     parser.add_argument("--sheet", type=Path, required=True, help="contact sheet to write, a PNG")
     arguments = parser.parse_args()
 
-    namer = Namer(SpriteBook(SPRITES))
+    drawings = Drawings(SpriteBook(SPRITES))
     pipeline = load_with_adapters(arguments.base or default_base(), arguments.adapters)
     sampled = []
     for row in rows():
-        pictures = sample(pipeline, row)
+        pictures, styled = sample(pipeline, row), row.style >= 1
         sampled.append(pictures)
-        names = [
-            namer.name(picture, scene, styled=row.style >= 1)
-            for picture, scene in zip(pictures, row.scenes, strict=True)
-        ]
-        named = sum(name == scene.subject for name, scene in zip(names, row.scenes, strict=True))
-        print(f"{row.label:18} named {named:2}/{len(names)}  style error {style_error(pictures):.3f}", flush=True)
+        pairs = list(zip(pictures, row.scenes, strict=True))
+        named = sum(drawings.name(picture, scene, styled=styled) == scene.subject for picture, scene in pairs)
+        distance = np.mean([drawings.distance(picture, scene, styled=styled) for picture, scene in pairs])
+        print(
+            f"{row.label:18} named {named:2}/{len(pairs)}  distance {distance:.3f}"
+            f"  style error {style_error(pictures):.3f}",
+            flush=True,
+        )
     contact_sheet(sampled).save(arguments.sheet)
 
 

@@ -21,7 +21,7 @@ from lorry_plugins.backends.flux.model import load as load_flux
 from lorry_plugins.backends.sd.model import load as load_sd
 from lorry_plugins.backends.toybox import bases
 
-from .helpers import PROMPT, adapter, difference, lora, modules_of, scaled_rows
+from .helpers import PATHS, PROMPT, adapter, difference, lora, modules_of, scaled_rows
 
 LOAD: Mapping[str, Load] = {"sd1": load_sd, "flux1": load_flux}
 
@@ -57,6 +57,23 @@ def test_strengths_change_the_picture_without_building_anything(model: PipelineM
     assert min(difference(pictures[a], pictures[b]) for a, b in ((0, 1), (0, 2), (1, 2))) > 0.5
     model.strengths([1.0, 0.0])
     assert model.generate(PROMPT).tobytes() == pictures[0].tobytes()
+
+
+def test_each_adapter_answers_to_its_own_strength(model: PipelineModel) -> None:
+    """Also where adapters touch different modules, with different ranks."""
+    paths = [(ModulePath(*name.split(".", 1)), shape) for name, shape in PATHS[model.base]]
+    adapters = [
+        Adapter(base=model.base, layers={path: (lora(shape, rank=2 + at, seed=at),) for path, shape in paths[at::2]})
+        for at in (1, 0)
+    ]
+    alone = []
+    for each in adapters:
+        model.attach([(each, 0.8)])
+        alone.append(model.generate(PROMPT).tobytes())
+    model.attach([(each, 0.0) for each in adapters])
+    for at, strengths in enumerate(([0.8, 0.0], [0.0, 0.8])):
+        model.strengths(strengths)
+        assert model.generate(PROMPT).tobytes() == alone[at]
 
 
 def test_order_of_adapters_makes_no_difference(model: PipelineModel) -> None:

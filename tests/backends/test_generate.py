@@ -30,6 +30,14 @@ def test_same_seed_same_picture_other_seed_another(model: PipelineModel) -> None
     assert difference(model.generate(replace(PROMPT, seed=4)), first) > 0.5
 
 
+def test_guidance_and_negative_prompt_count(model: PipelineModel) -> None:
+    pictures = [
+        model.generate(replace(PROMPT, guidance=guidance, negative=negative))
+        for guidance, negative in ((1.0, ""), (3.0, ""), (3.0, "a flat dog"))
+    ]
+    assert min(difference(pictures[a], pictures[b]) for a, b in ((0, 1), (1, 2))) > 0.5
+
+
 def test_size_can_be_chosen(model: PipelineModel) -> None:
     assert model.generate(replace(PROMPT, width=48, height=40)).size == (48, 40)
 

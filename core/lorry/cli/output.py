@@ -9,11 +9,11 @@ from typing import Any
 
 import click
 
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def clean(text: str) -> str:
-    """Drop control and direction marks, so that a file's own text cannot drive a terminal."""
+    """Drop control and direction marks and halves of characters: a file's own text cannot drive or break a terminal."""
     return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
@@ -24,7 +24,8 @@ def echo(text: str = "") -> None:
 
 def echo_json(value: Any) -> None:  # noqa: ANN401  anything json can hold
     """Print the result as JSON."""
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False, default=str))
+    text = json.dumps(value, indent=2, ensure_ascii=False, default=str)
+    click.echo(text.encode("utf-8", "backslashreplace").decode())  # half a character has only its JSON escape
 
 
 def note(text: str) -> None:

@@ -14,3 +14,9 @@ class Token:
 
     text: str
     vectors: Mapping[str, TensorRef]
+
+    def same(self, other: Token) -> bool:
+        """Tell whether text and vectors are equal."""
+        return (self.text, self.vectors.keys()) == (other.text, other.vectors.keys()) and all(
+            ref.same(other.vectors[name]) for name, ref in self.vectors.items()
+        )

@@ -9,7 +9,7 @@ from lorry.errors import InvalidArgument, NotRepresentable
 from lorry.ir.adapter import Adapter
 from lorry.ir.layer import Layer
 from lorry.ir.module_path import ModulePath
-from lorry.ir.tensor import TensorRef, from_scalar
+from lorry.ir.tensor import TensorRef, from_scalar, zeros
 from lorry.ir.tensor_map import TensorMap
 from lorry.ir.token import Token
 from lorry.ops import views
@@ -74,6 +74,8 @@ class Encoder:
                 why = f"{kind.name} layers of unequal parts cannot be joined into {target.name}"
                 self.lost |= {str(ModulePath(component, name)): why for name in parts}
                 continue
+            if layer.scale == 0 and kind.factors and self._with_alpha(layer):
+                layer = _silenced(layer, kind)
             rank = kind.rank(layer.slots) if kind.rank else 1
             found.append((NamedLayer(prefix, target.name, at, layer, rank), spelled, target))
         return found
@@ -81,11 +83,8 @@ class Encoder:
     def _grouped(self) -> dict[tuple[str, str, str, str, Target], dict[str, Layer]]:
         groups: dict[tuple[str, str, str, str, Target], dict[str, Layer]] = {}
         for path, layers in self._adapter.layers.items():
-            naming = self._grammar.naming(path.component)
-            prefix, scheme = self._style.naming.get(path.component) or (
-                (naming.prefixes[0], naming.schemes[0]) if naming else ("", "")
-            )
-            target = self._grammar.covering(path.component, scheme, path.name) if naming else None
+            prefix, scheme = self._naming(path.component)
+            target = self._grammar.covering(path.component, scheme, path.name)
             if target is None:
                 self.lost[str(path)] = f"{self._grammar.dialect.title} has no name for it"
                 continue
@@ -96,6 +95,15 @@ class Encoder:
                 layer = same[0] if len(same) == 1 else stack([(each, 1.0) for each in same], self._kinds[kind])
                 groups.setdefault((path.component, kind, param, prefix, target), {})[path.name] = layer
         return groups
+
+    def _naming(self, component: str) -> tuple[str, str]:
+        """Choose prefix and scheme: the style's, unless a stranger's header says what the dialect does not know."""
+        naming = self._grammar.naming(component)
+        if naming is None:
+            return "", ""
+        prefix, scheme = self._style.naming.get(component, ("", ""))
+        known = prefix in naming.prefixes and scheme in naming.schemes
+        return (prefix, scheme) if known else (naming.prefixes[0], naming.schemes[0])
 
     def _spelled(self, kind: Kind, parts: Mapping[str, Layer], param: str) -> Spelled | str:
         slots = {slot for layer in parts.values() for slot in layer.slots}
@@ -128,7 +136,7 @@ class Encoder:
         if header is None or not named or (self._returning and self._style.alpha):
             return TensorMap(tensors={}, metadata=self._style.header)
         if self._style.header or self._style.sides:
-            sides = {name: text.encode() for name, text in self._style.sides.items()}
+            sides = {name: text.encode() for name, text in self._style.sides.items() if name in header.sides}
             kept = TensorMap(tensors={}, metadata=self._style.header, sides=sides)
             scale = header.read(kept)
             if scale and all(scale(each.prefix, each.module, each.rank) == each.layer.scale for each in named):
@@ -180,6 +188,12 @@ class Encoder:
             if layout.write is not None
         }
         return [writers[name] for name in self._grammar.dialect.tokens if name in writers]
+
+
+def _silenced(layer: Layer, kind: Kind) -> Layer:
+    """Say "does nothing" in zeros: a zero alpha would be read as alpha = rank, which is full strength."""
+    slots = {slot: zeros(ref.dtype, ref.shape) if slot in kind.row_slots else ref for slot, ref in layer.slots.items()}
+    return replace(layer, slots=slots, scale=1.0)
 
 
 def _alpha(scale: float, rank: int, dtype: str, shape: tuple[int, ...]) -> TensorRef:

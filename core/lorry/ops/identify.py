@@ -102,6 +102,8 @@ def _score(dialect: str, base: BaseModel, source: TensorMap, draft: Draft, plugi
     if contradiction:
         return Candidate(dialect=dialect, base=base.id, reason=contradiction, draft=draft)
     words = [f"{len(draft.used)} of {total} keys"]
+    if draft.unmapped:
+        words.append("{}: {}".format(*next(iter(draft.unmapped.items()))))
     claim = next((source.metadata[key] for key in _CLAIM_FIELDS if key in source.metadata), "")
     if claim and any(claim.startswith(each) for each in base.claims):
         evidence += 1
@@ -153,7 +155,7 @@ def probe_shapes(base: BaseModel, shapes: Mapping[ModulePath, tuple[int, ...]]) 
             return f"{path} exists, and {base.title} has none", 0
         if probe.ndim is not None and len(shape) != probe.ndim:
             return f"{path} has {len(shape)} axes, {base.title} has {probe.ndim}", 0
-        if probe.width is not None:
+        if probe.width is not None and len(shape) > 1:
             evidence += 1 if shape[1] == probe.width else -1
     return "", evidence
 

@@ -7,6 +7,7 @@ two templates claim is an error, never a guess.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache, cached_property
 from typing import NamedTuple
@@ -18,6 +19,9 @@ OWN = "diffusers"
 """The scheme of our own names."""
 
 _HOLE = "#"
+
+_is_number = re.compile(r"0|[1-9][0-9]{0,8}").fullmatch
+"""A number has one spelling: were 01 or ١ taken for 1, two names in one file could mean the same module."""
 
 
 class Target(NamedTuple):
@@ -112,17 +116,17 @@ def _index(named: Iterable[tuple[str, View]], separator: str) -> dict[tuple[str,
 
 def _cut(name: str, separator: str) -> tuple[tuple[str, ...], tuple[int, ...]]:
     words = name.split(separator)
-    numbers = tuple(int(word) for word in words if word.isdecimal())
-    return tuple(_HOLE if word.isdecimal() else word for word in words), numbers
+    numbers = tuple(int(word) for word in words if _is_number(word))
+    return tuple(_HOLE if _is_number(word) else word for word in words), numbers
 
 
 def _cut_template(template: str, separator: str) -> tuple[tuple[str, ...], tuple[int | str, ...]]:
     shape: list[str] = []
     numbers: list[int | str] = []
     for word in template.replace(".", separator).split(separator):
-        if word.isdecimal() or word.startswith("{"):
+        if _is_number(word) or word.startswith("{"):
             shape.append(_HOLE)
-            numbers.append(int(word) if word.isdecimal() else word.strip("{}"))
+            numbers.append(int(word) if _is_number(word) else word.strip("{}"))
         else:
             shape.append(word)
     return tuple(shape), tuple(numbers)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from lorry.errors import InvalidFile
+from lorry.errors import InvalidArgument, InvalidFile
 from lorry.ir.layer import Layer
 from lorry.ir.module_path import ModulePath
 from lorry.ir.tensor import TensorRef
@@ -37,7 +38,7 @@ def parse(source: TensorMap, grammar: Grammar, shapes: Shapes | None = None) -> 
     """Read `source` as the grammar's dialect for its base; `shapes` of a real base settle doubtful names.
 
     Raises InvalidFile for what is this dialect's but broken: an unreadable header, slots that do not fit
-    one another, rows that do not divide.
+    one another, rows that do not divide, one module under two names.
     """
     return _Parser(source, grammar, shapes).parse()
 
@@ -84,12 +85,14 @@ class _Parser:
             return known is not None
         for (kind, spelling), suffixes in _cover(keys, self._grammar.spelled):
             slots = {spelling.slots[suffix]: self._source.tensors[keys[suffix]] for suffix in suffixes}
+            self._rank(place, kind, slots)
             target = kind.target(slots) if kind.target else ()
             if any(wanted not in (-1, size) for wanted, size in zip(target, known, strict=False)):
                 return False
         return True
 
     def _read_module(self, place: Place, keys: Mapping[str, str]) -> None:
+        self._check_new(place, keys)
         left = dict(keys)
         for (kind, spelling), suffixes in _cover(keys, self._grammar.spelled):
             slots = {spelling.slots[suffix]: self._source.tensors[keys[suffix]] for suffix in suffixes}
@@ -103,23 +106,36 @@ class _Parser:
         for suffix, key in left.items():
             self._draft.unmapped[key] = f"{suffix} stands there without the slots it belongs to"
 
+    def _check_new(self, place: Place, keys: Mapping[str, str]) -> None:
+        for name in place.target.parts:
+            before = self._draft.claims.get(ModulePath(place.component, name))
+            if before:
+                raise InvalidFile(
+                    f"{place.component}.{name} is there under two names, in {before[0]!r} and in "
+                    f"{next(iter(keys.values()))!r}; which one is meant cannot be told"
+                )
+
     def _layer(self, place: Place, kind: Kind, slots: dict[str, TensorRef]) -> Layer:
         """Make a layer, its scale resolved: an alpha tensor first, then the header, else 1."""
         alpha = slots.pop(ALPHA, None)
-        if kind.rank is None:
+        rank = self._rank(place, kind, slots)
+        if rank is None:
             return Layer(kind=kind.name, slots=slots)
-        try:
-            rank = kind.rank(slots)
-        except InvalidFile as error:
-            raise InvalidFile(f"{place.component}.{place.target.name}: {error}") from None
         if alpha is not None:
             # A zero alpha means "alpha = rank" to every tool that writes one (sd-scripts, LyCORIS).
-            stored = alpha.item()
+            stored = _number(alpha, f"{place.component}.{place.target.name}: alpha")
             return Layer(kind=kind.name, slots=slots, scale=stored / rank if stored else 1.0)
         told = self._scale(place.prefix, place.module, rank) if self._scale else None
         if told is None and self._header is not None:
             self._draft.ambiguous[("scale", self._header.silence)] = None
         return Layer(kind=kind.name, slots=slots, scale=1.0 if told is None else told)
+
+    @staticmethod
+    def _rank(place: Place, kind: Kind, slots: Mapping[str, TensorRef]) -> int | None:
+        try:
+            return kind.rank(slots) if kind.rank else None
+        except InvalidFile as error:
+            raise InvalidFile(f"{place.component}.{place.target.name}: {error}") from None
 
     def _read_tokens(self) -> None:
         """Offer the keys no layer used to the token layouts the dialect speaks."""
@@ -134,18 +150,35 @@ class _Parser:
 
     def _add_token(self, text: str, vectors: Mapping[str, TensorRef], keys: tuple[str, ...]) -> None:
         named: dict[str, TensorRef] = {}
+        reason = f"the token {text!r} is there twice" if text in self._draft.tokens else ""
         for encoder, ref in vectors.items():
             component = self._grammar.encoder(encoder)
             if component is None:
                 reason = f"{self._grammar.base.title} has no text encoder {encoder or 'of its own alone'}"
-                self._draft.unmapped |= dict.fromkeys(keys, reason)
-                return
-            named[component] = ref if len(ref.shape) == _MATRIX else ref.reshape(1, ref.numel)
+            elif component in named:
+                reason = f"the token {text!r} has two sets of vectors for {component}"
+            elif len(ref.shape) not in (1, _MATRIX):
+                reason = f"vectors of shape {list(ref.shape)} are no rows of an embedding"
+            else:
+                named[component] = ref if len(ref.shape) == _MATRIX else ref.reshape(1, ref.numel)
+        if reason:
+            self._draft.unmapped |= {key: reason for key in keys if key not in self._draft.used}
+            return
         self._draft.tokens[text] = Token(text=text, vectors=named)
         self._draft.claims[text] = list(keys)
         self._draft.used |= dict.fromkeys(keys)
         for key in keys:
             self._draft.unmapped.pop(key, None)
+
+
+def _number(ref: TensorRef, what: str) -> float:
+    try:
+        value = ref.item()
+    except InvalidArgument as error:
+        raise InvalidFile(f"{what}: {error}") from None
+    if not math.isfinite(value):
+        raise InvalidFile(f"{what} is {value}; a finite number was expected")
+    return value
 
 
 def _cover(suffixes: Iterable[str], spelled: Sequence[Spelled]) -> list[tuple[Spelled, list[str]]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -10,9 +10,12 @@ from typing import NamedTuple
 from lorry.errors import Conflict, Incompatible, InvalidArgument, NotFound, NotRecognised
 from lorry.ir.adapter import Adapter
 from lorry.ir.frame import Frame
+from lorry.ir.layer import Layer
 from lorry.ir.module_path import ModulePath
 from lorry.ir.report import Report
+from lorry.ir.tensor import TensorRef
 from lorry.ir.tensor_map import TensorMap
+from lorry.ir.token import Token
 from lorry.ops.base import Base, open_base
 from lorry.ops.files import read_file
 from lorry.ops.identify import Candidate, Identity, candidates, target_shapes
@@ -33,14 +36,17 @@ def open_adapter(path: AdapterPath, base: Base | str | Path | None = None, plugi
     """
     plugins = plugins or host()
     opened = open_base(base, plugins) if isinstance(base, str | Path) else base
-    sources = _sources(resolve(path, plugins), plugins)
-    asked = [_candidates(each, plugins, opened) for each in sources]
-    chosen = _choose_base(asked)
-    adapters = [_assemble(each, found, chosen, plugins) for each, found in zip(sources, asked, strict=True)]
-    adapter = adapters[0] if len(adapters) == 1 else _unite(adapters)
+    adapter = _open(path, opened, plugins)
     if opened is not None:
         check_fits(adapter, opened, plugins)
     return adapter
+
+
+def open_like(path: AdapterPath, other: Adapter, plugins: Host) -> Adapter:
+    """Open what was written from `other`: for the same base, with doubtful names settled by the modules it changes."""
+    shapes = target_shapes(other.layers, plugins)
+    tensors = {f"{module}.weight": TensorRef("F32", shape, ()) for module, shape in shapes.items()}
+    return _open(path, Base(id=other.base, path=Path(other.base), tensors=tensors, files={}), plugins)
 
 
 def identify(path: str | Path, plugins: Host | None = None) -> Identity:
@@ -93,6 +99,14 @@ def check_fits(adapter: Adapter, base: Base, plugins: Host | None = None) -> Non
                 f"the adapter is for another base: its layer at {path} is for a weight of shape {list(wanted)}, "
                 f"and in {base.path} it is {list(known)}"
             )
+
+
+def _open(path: AdapterPath, base: Base | None, plugins: Host) -> Adapter:
+    sources = _sources(resolve(path, plugins), plugins)
+    asked = [_candidates(each, plugins, base) for each in sources]
+    chosen = _choose_base(asked)
+    adapters = [_assemble(each, found, chosen, plugins) for each, found in zip(sources, asked, strict=True)]
+    return adapters[0] if len(adapters) == 1 else _unite(adapters)
 
 
 def _agree(wanted: tuple[int, ...], known: tuple[int, ...]) -> bool:
@@ -211,25 +225,32 @@ def _assemble(opened: _Opened, found: Sequence[Candidate], base: str, plugins: H
 
 def _unite(adapters: Sequence[Adapter]) -> Adapter:
     """Join the files of one adapter (a LoRA and its learned tokens): layers side by side, tokens by text."""
-    layers: dict[ModulePath, tuple[object, ...]] = {}
-    tokens: dict[str, object] = {}
+    layers: dict[ModulePath, tuple[Layer, ...]] = {}
+    tokens: dict[str, Token] = {}
     metadata: dict[str, str] = {}
+    ambiguous: dict[tuple[str, str], None] = {}
     for adapter in adapters:
         for path, stack in adapter.layers.items():
             layers[path] = (*layers.get(path, ()), *stack)
         if twice := tokens.keys() & adapter.tokens.keys():
             raise Conflict(f"the token {min(twice)!r} is in two of the files; open them one by one")
         tokens |= adapter.tokens
-        metadata |= {key: value for key, value in adapter.metadata.items() if key not in metadata}
-    united: Mapping[str, object] = {"layers": layers, "tokens": tokens, "metadata": metadata}
+        for key, value in adapter.metadata.items():
+            if metadata.setdefault(key, value) != value:
+                ambiguous[("metadata", f"the files disagree on {key}; the first one's is taken")] = None
+        ambiguous |= dict.fromkeys(adapter.report.ambiguous)
+    # One file that leaves no doubt about the base settles it for all.
+    settled = "" if all("base" in dict(adapter.report.ambiguous) for adapter in adapters) else "base"
     return replace(
         adapters[0],
-        **united,  # type: ignore[arg-type]
+        layers=layers,
+        tokens=tokens,
+        metadata=metadata,
         extras={key: ref for adapter in adapters for key, ref in adapter.extras.items()},
         origin=tuple(frame for adapter in adapters for frame in adapter.origin),
         report=Report(
             used=tuple(key for adapter in adapters for key in adapter.report.used),
             unmapped=tuple(each for adapter in adapters for each in adapter.report.unmapped),
-            ambiguous=tuple(dict.fromkeys(each for adapter in adapters for each in adapter.report.ambiguous)),
+            ambiguous=tuple(each for each in ambiguous if each[0] != settled),
         ),
     )

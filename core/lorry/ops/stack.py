@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from lorry.errors import Incompatible
 from lorry.ir.layer import Layer
-from lorry.ir.tensor import TensorRef
+from lorry.ir.tensor import TensorRef, require_torch
 from lorry.plugin.kind import Factors, Kind
 
 
@@ -20,6 +20,7 @@ def stack(layers: Sequence[tuple[Layer, float]], kind: Kind) -> Layer:
         return _rescaled(layer, layer.scale * weight)
     if kind.factors is None or kind.build is None or kind.target is None:
         raise Incompatible(f"layers of kind {kind.name} have no factors to put side by side")
+    require_torch("adding layers up")
     import torch
 
     made = [kind.factors(layer) for layer, _ in layers]
@@ -37,6 +38,7 @@ def flattened(layer: Layer, kind: Kind) -> Layer:
     """Return the layer in its kind's plain form of two factors (Tucker cores multiplied out), at the same scale."""
     if kind.factors is None or kind.build is None or kind.target is None:
         raise Incompatible(f"layers of kind {kind.name} have no plain form")
+    require_torch("multiplying a Tucker core out")
     built = kind.build(kind.factors(layer), kind.target(layer.slots))
     return Layer(kind=built.kind, slots=built.slots, scale=layer.scale, param=layer.param, options=layer.options)
 

@@ -77,6 +77,8 @@ def from_text(text: str) -> Style | None:
     try:
         fields = json.loads(text)
         naming = {str(name): (str(prefix), str(scheme)) for name, (prefix, scheme) in fields["naming"].items()}
+        if not {1}.issuperset(fields["alpha_shape"]):
+            return None
         return Style(
             dialect=str(fields["dialect"]),
             naming=naming,
@@ -86,5 +88,5 @@ def from_text(text: str) -> Style | None:
             header={str(key): str(value) for key, value in fields["header"].items()},
             sides={str(key): str(value) for key, value in fields["sides"].items()},
         )
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None

@@ -51,14 +51,15 @@ def join(parts: Sequence[Layer | None], kind: Kind, target: Target) -> Layer | N
         }
         return replace(first, slots=slots)
     present = [part for part in parts if part is not None]
+    if not _proportional(parts, kind, target):
+        return None
     if len(present) == len(parts) and _alike(present, kind):
         rows = {
             slot: TensorRef.cat([part.slots[slot] for part in present])
             for slot in kind.row_slots
             if slot in first.slots
         }
-        if all(ref.shape[0] % sum(target.rows) == 0 for ref in rows.values()):
-            return replace(first, slots={**first.slots, **rows})
+        return replace(first, slots={**first.slots, **rows})
     if kind.fuse is None:
         return None
     return kind.fuse(parts, _rows(parts, kind, target))
@@ -90,6 +91,19 @@ def separated(adapter: Adapter, kinds: Mapping[str, Kind]) -> Adapter:
 
 def _part(ref: TensorRef, target: Target, at: int) -> TensorRef:
     return ref.rows(*bounds(ref.shape[0], target.rows)[at])
+
+
+def _proportional(parts: Sequence[Layer | None], kind: Kind, target: Target) -> bool:
+    """Tell whether the parts' rows stand in the view's proportions, by which reading cuts the whole again."""
+    for slot in kind.row_slots:
+        units = {
+            part.slots[slot].shape[0] / share
+            for part, share in zip(parts, target.rows, strict=True)
+            if part is not None and slot in part.slots
+        }
+        if len(units) > 1 or any(unit % 1 for unit in units):
+            return False
+    return True
 
 
 def _alike(parts: Sequence[Layer], kind: Kind) -> bool:

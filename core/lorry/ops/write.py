@@ -12,7 +12,7 @@ from lorry.ir.adapter import Adapter
 from lorry.ir.frame import Frame
 from lorry.ir.layer import Layer
 from lorry.ir.module_path import ModulePath
-from lorry.ir.tensor import TensorRef
+from lorry.ir.tensor import TensorRef, require_torch
 from lorry.ir.tensor_map import TensorMap
 from lorry.ops import views
 from lorry.ops.bake import check_understood
@@ -90,7 +90,8 @@ def encode(
     base = plugins.get("base_models", adapter.base)
     grammar = compiled(dialect, base, kinds)
     own = next((frame for frame in adapter.origin if frame.dialect == dialect.name), None)
-    if own is None:
+    strange = [each for each in adapter.report.unmapped if own is None or each[0] not in own.source.tensors]
+    if strange:
         check_understood(adapter, partial=lossy)
     style = _style(adapter, dialect, own, plugins)
     replayed, rest = _replay(adapter, own, whole=dialect.header is not None) if own else ({}, adapter)
@@ -105,14 +106,22 @@ def encode(
     if own is None and adapter.origin and style is None:
         metadata[ORIGIN_KEY] = to_text(_source_style(adapter.origin[0], adapter, plugins))
     sides = {**own.source.sides, **made.sides} if own else made.sides
-    return replace(made, tensors=tensors, metadata=metadata, sides=sides), encoder.lost
+    return replace(made, tensors=tensors, metadata=metadata, sides=sides), {**encoder.lost, **dict(strange)}
 
 
 def cast(ref: TensorRef, dtype: str) -> TensorRef:
-    """Round a floating-point tensor to `dtype`; numbers alone (alpha) and integers stay as they are."""
+    """Round a floating-point tensor to `dtype`; numbers alone (alpha) and integers stay as they are.
+
+    Raises InvalidArgument where a number is too large for `dtype`.
+    """
     if ref.numel == 1 or not ref.dtype.startswith(("F", "BF")) or ref.dtype == dtype:
         return ref
-    return TensorRef.from_torch(ref.torch(dtype=TensorRef(dtype, (0,), ()).torch().dtype))
+    require_torch("rounding to another dtype")
+    wide = ref.torch()
+    rounded = wide.to(TensorRef(dtype, (0,), ()).torch().dtype)
+    if not bool((rounded.isfinite() == wide.isfinite()).all()):
+        raise InvalidArgument(f"numbers up to {float(wide.abs().max()):.3g} do not fit {dtype}; choose BF16 or F32")
+    return TensorRef.from_torch(rounded)
 
 
 def _source_style(frame: Frame, adapter: Adapter, plugins: Host) -> Style:

@@ -34,14 +34,20 @@ def _read_a1111(source: TensorMap) -> FoundTokens:
 def _read_embeds(source: TensorMap) -> FoundTokens:
     """Read {text: vectors}, all of one width; a dot or colon in a key means a path, which is no token's text."""
     widths = {ref.shape[-1:] for ref in source.tensors.values()}
-    named = any(key in (*ENCODERS, "emb_params") or set(".:") & set(key) for key in source.tensors)
-    if named or len(widths) != 1:
+    if any(_means_else(key) for key in source.tensors) or len(widths) != 1:
         return _NOTHING
     return FoundTokens({key: {"": ref} for key, ref in source.tensors.items()}, {key: (key,) for key in source.tensors})
 
 
 def _write_embeds(tokens: Sequence[Token]) -> TensorMap:
+    misread = [token.text for token in tokens if _means_else(token.text)]
+    if misread:
+        raise NotRepresentable("an embedding file by text", dict.fromkeys(misread, "its text would not be read as one"))
     return TensorMap(tensors={token.text: _only(token) for token in tokens})
+
+
+def _means_else(key: str) -> bool:
+    return key in (*ENCODERS, "emb_params") or bool(set(".:") & set(key))
 
 
 def _read_emb_params(source: TensorMap) -> FoundTokens:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from lorry.errors import InvalidFile
 from lorry.ir import Layer, TensorRef
-from lorry.ir.tensor import BITS, from_bytes
+from lorry.ir.tensor import BITS, from_bytes, require_torch
 from lorry.plugin import Factors, Kind, Spelling, hookimpl
 
 if TYPE_CHECKING:
@@ -35,6 +35,10 @@ def rank(slots: Mapping[str, TensorRef]) -> int:
         raise InvalidFile(f"shapes {shapes} of up and down make no LoRA")
     if (up.shape[1] != down.shape[0]) if mid is None else (up.shape[1], down.shape[0]) != mid.shape[:2]:
         raise InvalidFile(f"the ranks of up and down differ: shapes {shapes}")
+    if mid is not None and math.prod(down.shape[2:]) != 1:
+        raise InvalidFile(f"both mid and down have a kernel: shapes {shapes}")
+    if not up.shape[1]:
+        raise InvalidFile(f"the rank is 0: shapes {shapes}")
     return up.shape[1]
 
 
@@ -52,7 +56,7 @@ def factors(layer: Layer) -> Factors:
     up = layer.slots["up"].torch(dtype=torch.float32).flatten(1)
     if "mid" in layer.slots:
         mid = layer.slots["mid"].torch(dtype=torch.float32)
-        down = torch.einsum("mnkl,ni->mikl", mid, down.flatten(1))
+        down = torch.einsum("mn...,ni->mi...", mid, down.flatten(1))
     return Factors(down.flatten(1), up)
 
 
@@ -73,8 +77,8 @@ def build(made: Factors, shape: tuple[int, ...]) -> Layer:
 def fuse(parts: Sequence[Layer | None], rows: Sequence[int]) -> Layer:
     """Join unequal parts block-diagonally: up holds each part's rows in its own columns, down all of them.
 
-    Ranks add up. Parts of another scale than the largest have the ratio folded into their up, rounded once
-    to the stored dtype; equal scales change no number.
+    Ranks add up. Parts of another scale than the largest have the ratio folded into their up, which is kept in
+    a wider dtype where it would be rounded; equal scales change no number.
     """
     present = [part for part in parts if part is not None]
     scale = max((part.scale for part in present), key=abs)
@@ -82,8 +86,9 @@ def fuse(parts: Sequence[Layer | None], rows: Sequence[int]) -> Layer:
     downs = [part.slots["down"] for part in present]
     dtypes = {ref.dtype for ref in [*downs, *ups] if ref is not None}
     if len(dtypes) > 1:  # one file slot has one dtype: widen, which loses nothing
-        ups = [ref and _widened(ref) for ref in ups]
-        downs = [_widened(ref) for ref in downs]
+        wide = "F64" if "F64" in dtypes else "F32"
+        ups = [ref and _widened(ref, wide) for ref in ups]
+        downs = [_widened(ref, wide) for ref in downs]
     ranks = [ref.shape[1] if ref else 0 for ref in ups]
     starts = list(accumulate(ranks, initial=0))
     width = BITS[downs[0].dtype] // 8
@@ -106,23 +111,35 @@ def separate(parts: Sequence[Layer]) -> Sequence[Layer | None] | None:
     """Undo `fuse`: keep in each part the ranks its own rows use; None where the parts share ranks.
 
     A fused file whose up is block-diagonal (sd-scripts' split_qkv, or a join by lorry) holds one small LoRA a
-    part. Ranks that no part uses belong to nobody's part, and then nothing is separated.
+    part. Where a rank is used by two parts or by none, nothing is separated.
     """
-    import torch
-
-    used = [part.slots["up"].torch(dtype=torch.float32).flatten(1).ne(0).any(0) for part in parts]
-    if not bool((torch.stack(used).sum(0) == 1).all()):
+    used = [_used_ranks(part.slots["up"]) for part in parts]
+    if sum(map(len, used)) != parts[0].slots["up"].shape[1] or len(set().union(*used)) != sum(map(len, used)):
         return None
-    return [_restricted(part, columns.nonzero().flatten().tolist()) for part, columns in zip(parts, used, strict=True)]
+    return [_restricted(part, ranks) for part, ranks in zip(parts, used, strict=True)]
+
+
+def _used_ranks(up: TensorRef) -> list[int]:
+    """Return the columns with a bit that is not zero; on the bytes, so that renaming needs no torch."""
+    data, ranks = up.tobytes(), up.shape[1]
+    width = BITS[up.dtype] // 8
+    row = ranks * width
+    return [
+        rank
+        for rank in range(ranks)
+        if any(data[at::row].strip(b"\0") for at in range(rank * width, (rank + 1) * width))
+    ]
 
 
 def _restricted(part: Layer, ranks: Sequence[int]) -> Layer | None:
     if not ranks:
         return None
-    spans = _spans(ranks)
-    up = part.slots["up"]
+    up, spans = part.slots["up"], _spans(ranks)
     flat = up.reshape(*up.shape[:2])
-    columns = flat.cols(*spans[0]) if len(spans) == 1 else _columns(flat, ranks)
+    blocks = [flat.cols(*span) for span in spans]
+    # Row by row, since the columns kept of one row lie apart.
+    rows = [block.rows(row, row + 1).reshape(block.shape[1]) for row in range(up.shape[0]) for block in blocks]
+    columns = blocks[0] if len(blocks) == 1 else TensorRef.cat(rows)
     down = TensorRef.cat([part.slots["down"].rows(*span) for span in spans])
     return replace(part, slots={"down": down, "up": columns.reshape(up.shape[0], len(ranks), *up.shape[2:])})
 
@@ -137,23 +154,23 @@ def _spans(numbers: Sequence[int]) -> list[tuple[int, int]]:
     return spans
 
 
-def _columns(ref: TensorRef, numbers: Sequence[int]) -> TensorRef:
-    return TensorRef.from_torch(ref.torch()[:, list(numbers)])
-
-
 def _scaled(up: TensorRef, scale: float, common: float) -> TensorRef:
     if scale == common:
         return up
+    require_torch("joining parts of unequal scales")
     import torch
 
     value = up.torch()
-    return TensorRef.from_torch((value.to(torch.float32) * (scale / common)).to(value.dtype))
+    wide = value.to(torch.promote_types(value.dtype, torch.float32)) * (scale / common)
+    narrow = wide.to(value.dtype)
+    return TensorRef.from_torch(narrow if torch.equal(narrow.to(wide.dtype), wide) else wide)
 
 
-def _widened(ref: TensorRef) -> TensorRef:
+def _widened(ref: TensorRef, dtype: str) -> TensorRef:
+    require_torch("joining parts of unequal dtypes")
     import torch
 
-    return TensorRef.from_torch(ref.torch(dtype=torch.float32))
+    return TensorRef.from_torch(ref.torch(dtype=torch.float64 if dtype == "F64" else torch.float32))
 
 
 LORA = Kind(

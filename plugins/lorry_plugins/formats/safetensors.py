@@ -27,6 +27,8 @@ LORRY_API = 1
 HEADER_LIMIT = 16 << 20
 METADATA_LIMIT = 8 << 20
 TENSOR_LIMIT = 65_536
+BRACKET_LIMIT = 4 * TENSOR_LIMIT
+"""Lists and tables in a header, three a tensor, with room for the text of metadata; more only fill memory."""
 KEY_LIMIT = 512
 AXES_LIMIT = 32
 CHUNK = 16 << 20
@@ -143,6 +145,8 @@ def _parse(header: bytes, size: int) -> tuple[dict[str, _Entry], dict[str, str]]
         raise _Fault("its header does not begin with '{'")
     if len(header) > HEADER_LIMIT:
         raise _Fault(f"its header takes {len(header):,} bytes, more than {HEADER_LIMIT:,}")
+    if header.count(b"[") + header.count(b"{") > BRACKET_LIMIT:
+        raise _Fault(f"its header has more than {BRACKET_LIMIT:,} lists and tables")
     try:
         entries = json.loads(header.decode(), object_pairs_hook=_unique, parse_float=_refuse, parse_constant=_refuse)
     except RecursionError:

@@ -37,11 +37,7 @@ def _tokens(adapters: Sequence[Adapter]) -> dict[str, Token]:
     tokens: dict[str, Token] = {}
     for adapter in adapters:
         for text, token in adapter.tokens.items():
-            known = tokens.setdefault(text, token)
-            same = known.vectors.keys() == token.vectors.keys() and all(
-                ref.same(token.vectors[name]) for name, ref in known.vectors.items()
-            )
-            if not same:
+            if not tokens.setdefault(text, token).same(token):
                 raise Conflict(f"two adapters teach the token {text!r} different vectors; rename one of them first")
     return tokens
 

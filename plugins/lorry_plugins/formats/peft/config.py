@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,9 @@ from lorry.plugin import NamedLayer
 
 _LONGEST_PATTERN = 512
 _QUANTIFIED_GROUP = re.compile(r"\)\s*[*+{?]")
+_REPEAT = re.compile(r"[*+{]")
+_MOST_REPEATS = 3
+"""Each repeat multiplies the time of a miss by the length of the name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +72,7 @@ def fields(layers: Sequence[NamedLayer]) -> dict[str, Any]:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
 def _whole(value: float) -> float:
@@ -78,8 +82,11 @@ def _whole(value: float) -> float:
 
 def _check(pattern: str, where: str) -> None:
     """Refuse patterns that could keep the regular expression engine busy for ever: the file is a stranger's."""
-    if len(pattern) > _LONGEST_PATTERN or _QUANTIFIED_GROUP.search(pattern):
-        raise InvalidFile(f"{where}: the pattern {pattern[:60]!r} is too long or repeats a group, which is refused")
+    repeats = len(_REPEAT.findall(pattern))
+    if len(pattern) > _LONGEST_PATTERN or repeats > _MOST_REPEATS or _QUANTIFIED_GROUP.search(pattern):
+        raise InvalidFile(
+            f"{where}: the pattern {pattern[:60]!r} is too long, repeats a group or repeats too often, which is refused"
+        )
     try:
         re.compile(pattern)
     except re.error as error:

@@ -25,7 +25,7 @@ def read_metadata(source: TensorMap) -> Scale | None:
         return None
     try:
         packed = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InvalidFile(f"{METADATA_KEY} in the header is not JSON: {error}") from error
     if not isinstance(packed, dict):
         raise InvalidFile(f"{METADATA_KEY} in the header must be a JSON object")

@@ -23,8 +23,10 @@ def refuse_folder(source: TensorMap) -> str | None:
     return None if kind == "LORA" else f"peft_type is {kind}, and no installed kind reads that"
 
 
-def read_config(source: TensorMap) -> Scale:
-    """Return the scale by module name."""
+def read_config(source: TensorMap) -> Scale | None:
+    """Return the scale by module name, or None where there is no configuration."""
+    if CONFIG_NAME not in source.sides:
+        return None
     config = PeftConfig.read(_config(source), CONFIG_NAME)
 
     def scale(prefix: str, module: str, rank: int) -> float:  # noqa: ARG001  one model, so no prefix
@@ -50,7 +52,7 @@ def write_config(layers: Sequence[NamedLayer]) -> HeaderFields:
 def _config(source: TensorMap) -> dict[str, Any]:
     try:
         config = json.loads(source.sides[CONFIG_NAME])
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InvalidFile(f"{CONFIG_NAME} is not JSON: {error}") from error
     if not isinstance(config, dict):
         raise InvalidFile(f"{CONFIG_NAME} must be a JSON object")
