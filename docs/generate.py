@@ -23,8 +23,12 @@ from lorry import errors, plugin
 from lorry.cli import cli
 from lorry.plugin import Dialect, Kind, hookspecs
 from lorry.plugin.host import GROUPS, Host
+from lorry_registry import layout
 
 REFERENCE = Path(__file__).parent / "reference"
+
+WIDTH = 100
+"""Columns of the help texts."""
 
 MARK = "<!-- Written by docs/generate.py from the code. Change the code, then run: make docs -->"
 
@@ -50,7 +54,7 @@ def code(names: Iterable[str]) -> str:
 
 def cli_page() -> str:
     """Show the help of every command as the command line prints it."""
-    root = click.Context(cli, info_name="lorry", max_content_width=100, terminal_width=100)
+    root = click.Context(cli, info_name="lorry", terminal_width=WIDTH, **cli.context_settings)
     parts = ["# Command line", "`python -m lorry` is the same command.", _help(root)]
     for name in cli.list_commands(root):
         parts += _command_parts(root, name, level=2)
@@ -62,7 +66,7 @@ def _command_parts(parent: click.Context, name: str, level: int) -> list[str]:
     command = group.get_command(parent, name) if isinstance(group, click.Group) else None
     if command is None:
         raise LookupError(f"{parent.command_path} {name} cannot be loaded")
-    context = click.Context(command, info_name=name, parent=parent, max_content_width=100, terminal_width=100)
+    context = click.Context(command, info_name=name, parent=parent, terminal_width=WIDTH)
     parts = [f"{'#' * level} {context.command_path}", _help(context)]
     if isinstance(command, click.Group):
         for child in command.list_commands(context):
@@ -77,12 +81,15 @@ def _help(context: click.Context) -> str:
 def hooks_page() -> str:
     """Tabulate the hooks, then every descriptor and what descriptors are made of, with their fields."""
     rows = []
-    descriptors = [descriptor for _, descriptor in GROUPS.values()]
-    for group, (_, descriptor) in GROUPS.items():
-        hook = getattr(hookspecs, f"lorry_{group}")
-        link = f"[`{descriptor.__name__}`](#{descriptor.__name__.lower()})"
-        rows.append((f"`lorry_{group}`", f'`project.entry-points."lorry.{group}"`', link, str(inspect.getdoc(hook))))
-    parts = [each for each in vars(plugin).values() if inspect.isclass(each) and each not in descriptors]
+    descriptors = []
+    for group, (_, where) in GROUPS.items():
+        name = where.partition(":")[2]
+        descriptors.append(getattr(plugin, name))
+        hook = inspect.getdoc(getattr(hookspecs, f"lorry_{group}"))
+        table_name = f'`project.entry-points."lorry.{group}"`'
+        rows.append((f"`lorry_{group}`", table_name, f"[`{name}`](#{name.lower()})", str(hook)))
+    exported = [getattr(plugin, name) for name in plugin.__all__]
+    parts = [each for each in exported if inspect.isclass(each) and each not in descriptors]
     return "\n\n".join(
         [
             "# Hooks",
@@ -225,12 +232,26 @@ def _signature(name: str, found: object) -> str:
     return f"lorry.{name}"
 
 
+def registry_page() -> str:
+    """Show where everything stands in a registry's home, as the code that lays it out says."""
+    first, _, rest = str(inspect.getdoc(layout)).partition("\n\n")
+    return "\n\n".join(
+        [
+            "# Registry files",
+            first,
+            f"```text\n{rest}\n```",
+            "[Why plain files](../decisions/0004-plain-files-are-the-truth.md)",
+        ]
+    )
+
+
 PAGES = {
     "cli.md": cli_page,
     "errors.md": errors_page,
     "formats.md": formats_page,
     "hooks.md": hooks_page,
     "python.md": python_page,
+    "registry.md": registry_page,
 }
 
 

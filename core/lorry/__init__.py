@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from lorry.ops.identify import Identity as Identity
     from lorry.ops.merge import merge as merge
     from lorry.ops.read import identify as identify
-    from lorry.ops.read import open_adapter as open  # noqa: A004, F401  the front door's own word for it
+    from lorry.ops.read import open_adapter
     from lorry.ops.registry import registry as registry
     from lorry.ops.run import run as run
     from lorry.ops.validate import validate as validate
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from lorry.plugin.backend import Request as Request
     from lorry.plugin.host import Host as Host
     from lorry.plugin.host import host as host
+
+    open = open_adapter  # noqa: A001  the front door's own word for it; an import would not count as exported
 
 _WHERE = {
     "Adapter": "lorry.ir", "Layer": "lorry.ir", "ModulePath": "lorry.ir", "TensorRef": "lorry.ir",

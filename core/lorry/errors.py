@@ -22,7 +22,6 @@ the command line itself exit with 2, an interrupt (Ctrl-C) with 130, a closed pi
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import ClassVar
 
@@ -57,6 +56,8 @@ class UnknownName(NotFound):
     """A name no installed plugin carries; the message offers the nearest ones."""
 
     def __init__(self, what: str, name: str, known: Iterable[str], hint: str = "") -> None:
+        import difflib
+
         known = sorted(known)
         near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
         if near:

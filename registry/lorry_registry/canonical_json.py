@@ -44,7 +44,7 @@ def _write(value: Any) -> str:  # noqa: ANN401  any JSON value
             return json.dumps(value, ensure_ascii=False)
         case int():
             if abs(value) > _SAFE_INTEGER:
-                raise InvalidArgument(f"{value} is beyond 2^53, up to which JSON readers keep integers exact; write it as text")
+                raise InvalidArgument(f"{value} is beyond 2^53, where JSON readers round integers; write it as text")
             return str(value)
         case float():
             return _number(value)

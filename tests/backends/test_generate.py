@@ -12,6 +12,8 @@ from lorry.compose.defaults import Defaults
 from lorry.compose.pipeline_model import PipelineModel
 from lorry.errors import InvalidArgument, InvalidFile
 from lorry.plugin import Request
+from lorry_plugins.backends.sd.model import load as load_sd
+from lorry_plugins.backends.toybox import bases
 
 from .helpers import PROMPT, adapter, difference
 
@@ -97,6 +99,15 @@ def test_requests_that_make_no_sense_are_refused(sd: PipelineModel, wrong: dict[
 def test_a_negative_prompt_without_guidance_is_refused(model: PipelineModel) -> None:
     with pytest.raises(InvalidArgument, match="negative"):
         model.generate(Request(prompt="a flat cat", negative="ink", guidance=1.0))
+
+
+def test_a_closed_model_says_so() -> None:
+    closed = load_sd(bases()["toybox-sd"], "cpu")
+    closed.close()
+    with pytest.raises(InvalidArgument, match="closed"):
+        closed.generate(PROMPT)
+    with pytest.raises(InvalidArgument, match="closed"):
+        closed.attach([])
 
 
 FALLBACK = Defaults(steps=50, guidance=7.5, width=512, height=512)

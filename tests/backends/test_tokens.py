@@ -90,6 +90,7 @@ def test_t5_takes_tokens_too(flux: PipelineModel) -> None:
         ("<a", "<a <ab", "X <ab"),
         ("Ärger", "Ärger Ärgernis", "X Ärgernis"),
         ("a.b", "a.b aXb a+b", "X aXb a+b"),
+        ("_x_", "_x_ a_x_ _x_b", "X a_x_ _x_b"),
     ],
 )
 def test_token_text_is_matched_as_it_is_written(text: str, prompt: str, expanded: str) -> None:
@@ -143,9 +144,14 @@ def test_wrong_tokens_leave_the_model_as_it_was(model: PipelineModel, case: str)
     assert model.pipeline.tokenizer is tokenizer
 
 
-def test_two_adapters_cannot_claim_one_token(model: PipelineModel) -> None:
+def test_a_token_cannot_mean_two_things(model: PipelineModel) -> None:
+    once, again = (with_tokens(Adapter(base=model.base), token("<thing>", seed=seed)) for seed in (0, 1))
     with pytest.raises(Conflict, match="<thing>"):
-        model.attach([(tokens_only(model.base, "<thing>"), 1.0), (tokens_only(model.base, "<thing>"), 1.0)])
+        model.attach([(once, 1.0), (again, 1.0)])
+    model.attach([(once, 1.0)])
+    alone = model.generate(WITH_TOKEN)
+    model.attach([(once, 1.0), (once, 1.0)])
+    assert model.generate(WITH_TOKEN).tobytes() == alone.tobytes()
 
 
 def test_negative_prompt_knows_tokens(sd: PipelineModel) -> None:

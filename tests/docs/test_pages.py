@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 from pathlib import Path
@@ -17,6 +18,7 @@ ROOT = Path(__file__).parents[2]
 
 PAGES = [
     "README.md",
+    "docs/tutorial/first-steps.md",
     "docs/how-to/convert.md",
     "docs/how-to/merge-and-bake.md",
     "docs/how-to/publish-and-pull.md",
@@ -32,7 +34,7 @@ def blocks(page: str) -> list[tuple[str, str]]:
 
 def write_lora(path: Path, seed: int, rank: int) -> None:
     random = torch.Generator().manual_seed(seed)
-    tensors = {}
+    tensors: dict[str, torch.Tensor] = {}
     for name in ("to_q", "to_v"):
         stem = f"lora_unet_down_blocks_1_attentions_0_transformer_blocks_0_attn1_{name}"
         tensors |= {
@@ -52,30 +54,35 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def run_shell(text: str) -> None:
-    """Run the `lorry` lines of a shell block; installing and setting up are tested elsewhere."""
-    for line in text.splitlines():
-        if line.startswith("lorry "):
+def run_shell(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run the lines of a shell block, except those that install and set up."""
+    for line in map(os.path.expandvars, text.splitlines()):
+        if line.startswith("cd "):
+            monkeypatch.chdir(line.removeprefix("cd "))
+            monkeypatch.setenv("PWD", str(Path.cwd()))
+        elif line.startswith("export "):
+            monkeypatch.setenv(*line.removeprefix("export ").split("=", 1))
+        elif line.startswith("lorry "):
             done = CliRunner().invoke(cli, shlex.split(line, comments=True)[1:], catch_exceptions=False)
             assert done.exit_code == 0, f"{line}\n{done.output}"
 
 
 @pytest.mark.usefixtures("folder")
 @pytest.mark.parametrize("page", PAGES)
-def test_commands_and_code_of_a_page_work(page: str) -> None:
+def test_commands_and_code_of_a_page_work(page: str, monkeypatch: pytest.MonkeyPatch) -> None:
     found = blocks(page)
     assert found
     for language, text in found:
         if language == "sh":
-            run_shell(text)
+            run_shell(text, monkeypatch)
         elif language == "python":
             exec(compile(text, page, "exec"), {})  # noqa: S102  it is our own page
 
 
-def test_converting_back_gives_the_same_bytes_as_the_page_says(folder: Path) -> None:
+def test_converting_back_gives_the_same_bytes_as_the_page_says(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for language, text in blocks("docs/how-to/convert.md"):
         if language == "sh":
-            run_shell(text)
+            run_shell(text, monkeypatch)
     assert (folder / "cat-again.safetensors").read_bytes() == (folder / "cat.safetensors").read_bytes()
 
 

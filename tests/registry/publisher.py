@@ -1,7 +1,7 @@
 """A process for the crash tests: publishes on and on, and tells of each version when it is published.
 
-    python publisher.py loop HOME PREFIX     versions PREFIX.0.0, PREFIX.0.1, …; one line each once it stands
-    python publisher.py race HOME COUNT      COUNT processes publish demo/race@1.0.0 at once, each its own content
+python publisher.py loop HOME PREFIX     versions PREFIX.0.0, PREFIX.0.1, …; one line each once it stands
+python publisher.py race HOME COUNT      COUNT processes publish demo/race@1.0.0 at once, each its own content
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ def loop(home: Path, prefix: int) -> None:
     store, chance = LocalStore(home), random.Random(prefix)  # noqa: S311  sizes, not secrets
     for number in range(1000):
         publish_bytes(store, f"demo/cat@{prefix}.0.{number}", chance.randbytes(chance.randrange(1, 200_000)))
-        print(f"{prefix}.0.{number}", flush=True)
+        sys.stdout.write(f"{prefix}.0.{number}\n")
+        sys.stdout.flush()
 
 
 def race(home: Path, count: int) -> None:
@@ -37,7 +38,7 @@ def race(home: Path, count: int) -> None:
         children.append(child)
     os.close(go)
     codes = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
-    print(*codes)
+    sys.stdout.write(" ".join(map(str, codes)))
 
 
 def _race_one(home: Path, number: int) -> int:

@@ -43,7 +43,11 @@ def delete(path: Path) -> None:
     path.unlink()
 
 
-HARM = [flip, cut, empty, delete]
+Harm = Callable[[Path], None]
+HARM: list[Harm] = [flip, cut, empty, delete]
+
+
+NAMED = r"demo/cat@1\.0\.0: cat\.safetensors: its blob .* is (damaged|missing)"
 
 
 def blob(registry: Registry, reference: str = "demo/cat") -> Path:
@@ -51,20 +55,20 @@ def blob(registry: Registry, reference: str = "demo/cat") -> Path:
 
 
 @pytest.mark.parametrize("harm", HARM)
-def test_a_damaged_file_is_named_and_kept_back(published: Registry, tmp_path: Path, harm: Callable[[Path], None]) -> None:
+def test_a_damaged_file_is_named_and_kept_back(published: Registry, tmp_path: Path, harm: Harm) -> None:
     harm(blob(published))
     for use in (
         lambda: published.verify("demo/cat"),
         lambda: published.pull("demo/cat", tmp_path / "out"),
         lambda: lorry.open("demo/cat"),
     ):
-        with pytest.raises(VerificationFailed, match=r"demo/cat@1\.0\.0: cat\.safetensors: its blob .* is (damaged|missing)"):
+        with pytest.raises(VerificationFailed, match=NAMED):
             use()
     assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("harm", HARM)
-def test_publishing_the_same_files_again_mends_them(published: Registry, lora: Path, harm: Callable[[Path], None]) -> None:
+def test_publishing_the_same_files_again_mends_them(published: Registry, lora: Path, harm: Harm) -> None:
     lorry.open("demo/cat")
     harm(blob(published))
     published.publish("demo/cat@1.0.0", [lora])
@@ -74,7 +78,7 @@ def test_publishing_the_same_files_again_mends_them(published: Registry, lora: P
 
 
 @pytest.mark.parametrize("harm", HARM)
-def test_a_damaged_manifest_is_found_and_mended(published: Registry, lora: Path, harm: Callable[[Path], None]) -> None:
+def test_a_damaged_manifest_is_found_and_mended(published: Registry, lora: Path, harm: Harm) -> None:
     path = published.store.blobs.path(published.resolve("demo/cat").digest)
     harm(path)
     with pytest.raises(VerificationFailed, match=r"demo/cat@1\.0\.0: its manifest"):
@@ -86,7 +90,7 @@ def test_a_damaged_manifest_is_found_and_mended(published: Registry, lora: Path,
 
 
 @pytest.mark.parametrize("harm", [flip, cut])
-def test_a_damaged_record_is_found(published: Registry, home: Path, harm: Callable[[Path], None]) -> None:
+def test_a_damaged_record_is_found(published: Registry, home: Path, harm: Harm) -> None:
     harm(home / "names" / "demo" / "cat" / "versions" / "1.0.0")
     with pytest.raises(VerificationFailed):
         published.verify("demo/cat@1.0.0")
@@ -108,8 +112,9 @@ def test_a_damaged_alias_is_named_and_mended_by_setting_it(published: Registry, 
     assert published.resolve("demo/cat")
 
 
+@pytest.mark.usefixtures("published")
 @pytest.mark.parametrize("harm", HARM)
-def test_a_damaged_copy_in_a_view_is_made_anew(published: Registry, home: Path, lora: Path, harm: Callable[[Path], None]) -> None:
+def test_a_damaged_copy_in_a_view_is_made_anew(home: Path, lora: Path, harm: Harm) -> None:
     (view,) = lorry.open("demo/cat").origin[0].source.paths
     assert home in view.parents
     data = view.read_bytes()
@@ -125,7 +130,7 @@ def test_a_damaged_copy_in_a_view_is_made_anew(published: Registry, home: Path, 
     [delete, empty, flip, cut, lambda path: overwrite(path, b"this is no database" * 100)],
     ids=["deleted", "emptied", "flipped", "cut", "overwritten"],
 )
-def test_the_index_may_be_lost_at_any_time(published: Registry, home: Path, harm: Callable[[Path], None]) -> None:
+def test_the_index_may_be_lost_at_any_time(published: Registry, home: Path, harm: Harm) -> None:
     before = published.ls()
     harm(home / "index.sqlite")
     assert published.ls() == before
@@ -156,7 +161,8 @@ def test_a_line_torn_from_the_log_does_not_take_the_next_one_with_it(published: 
     assert [entry["event"] for entry in history] == ["publish", "alias", "alias"]
 
 
-def test_a_home_of_a_later_layout_is_refused(published: Registry, home: Path) -> None:
+@pytest.mark.usefixtures("published")
+def test_a_home_of_a_later_layout_is_refused(home: Path) -> None:
     (home / "FORMAT").chmod(0o644)
     (home / "FORMAT").write_text("2\n")
     with pytest.raises(Incompatible, match="upgrade lorry"):

@@ -273,9 +273,7 @@ def test_only_an_exact_version_can_be_published(registry: Registry, lora: Path) 
         (["1.0.0", "2.0.0-rc.1"], "1.0.0"),
     ],
 )
-def test_latest_is_the_highest_stable_version(
-    registry: Registry, lora: Path, order: list[str], latest: str
-) -> None:
+def test_latest_is_the_highest_stable_version(registry: Registry, lora: Path, order: list[str], latest: str) -> None:
     for version in order:
         registry.publish(f"demo/cat@{version}", [lora])
     assert registry.aliases("demo/cat") == {"latest": Version.parse(latest)}

@@ -74,7 +74,9 @@ def test_names_are_sorted_by_utf_16_units_as_in_section_3_2_3() -> None:
 
 
 def test_text_is_written_as_in_section_3_2_2() -> None:
-    assert canonical_json.dump("\u20ac$\u000f\u000aA'\u0042\u0022\u005c\\\"/").decode() == r'''"€$\u000f\nA'B\"\\\\\"/"'''
+    assert (
+        canonical_json.dump("\u20ac$\u000f\u000aA'\u0042\u0022\u005c\\\"/").decode() == r'''"€$\u000f\nA'B\"\\\\\"/"'''
+    )
 
 
 @pytest.mark.parametrize(
@@ -87,7 +89,10 @@ def test_what_json_cannot_carry_is_refused(value: Any) -> None:
 
 @pytest.mark.parametrize(
     "data",
-    [b'{"a":1,"a":2}', b'{"b":1,"a":2}', b'{"a": 1}', b"1.0", b"NaN", b"[1,]", b"", b"\xff", b'"\\u0041"', b"[" * 99_999],
+    [
+        b'{"a":1,"a":2}', b'{"b":1,"a":2}', b'{"a": 1}', b"1.0", b"NaN", b"[1,]", b"", b"\xff", b'"\\u0041"',
+        b"[" * 99_999,
+    ],
     ids=lambda data: repr(data[:20]),
 )  # fmt: skip
 def test_any_other_form_is_refused(data: bytes) -> None:

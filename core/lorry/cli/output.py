@@ -42,6 +42,14 @@ def facts(pairs: Iterable[tuple[str, object]]) -> None:
     click.echo(formatter.getvalue(), nl=False)
 
 
+def columns(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Print rows in aligned columns, without rich; the last column may run on."""
+    cells = [[clean(str(cell)) for cell in row] for row in (headings, *rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    for row in cells:
+        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Print rows under headings."""
     from rich import box

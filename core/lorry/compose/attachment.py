@@ -24,7 +24,7 @@ class Attachment:
     """Adapters on a model's parts, not yet installed.
 
     Everything that can go wrong goes wrong here: a model is untouched until `install`, which only swaps objects.
-    Raises Incompatible, naming adapter, module and shapes, and Conflict for a token two adapters claim.
+    Raises Incompatible, naming adapter, module and shapes, and Conflict for a token that means two things.
     """
 
     def __init__(

@@ -46,8 +46,9 @@ def open_pipeline(folder: Path, device: str, dtype: str | None) -> Any:  # noqa:
     pictures. Raises MissingExtra, InvalidArgument, and InvalidFile for a folder that is damaged or lacks weights;
     weights that are missing are never made up.
     """
-    if importlib.util.find_spec("diffusers") is None:
-        raise MissingExtra("running a base model", "diffusers", "torch")
+    for library in _LIBRARIES:
+        if importlib.util.find_spec(library) is None:
+            raise MissingExtra("running a base model", library, "torch")
     place = _device(device)
     kind = _dtype(dtype, place)
     import diffusers

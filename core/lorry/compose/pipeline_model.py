@@ -67,8 +67,9 @@ class PipelineModel(ABC):
         """Put adapters on at their strengths, in place of those that are on.
 
         Raises Incompatible for an adapter of another base or shape, Unmapped for one that is not fully
-        understood, unless `partial`, and Conflict for two that define one token; the model is then as before.
+        understood, unless `partial`, and Conflict for a token that means two things; the model is then as before.
         """
+        self._check_open()
         for adapter, _ in adapters:
             check_understood(adapter, partial=partial)
             if adapter.base != self.base:
@@ -102,6 +103,7 @@ class PipelineModel(ABC):
 
     def generate(self, request: Request, on_step: Step | None = None) -> Image:
         """Draw one picture; the same seed gives the same noise on every device."""
+        self._check_open()
         drawing = fill(request, self.defaults, self._multiple)
         options = dict(self.arguments(drawing))
         try:
@@ -131,6 +133,10 @@ class PipelineModel(ABC):
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
+
+    def _check_open(self) -> None:
+        if self.pipeline is None:
+            raise InvalidArgument("this model is closed; open it again with lorry.run")
 
 
 def _before_next(on_step: Step, total: int) -> Any:  # noqa: ANN401  diffusers' own callback signature

@@ -21,6 +21,7 @@ from lorry.compose.plan import title_of
 from lorry.compose.swap import Swap
 from lorry.errors import Conflict, Incompatible
 from lorry.ir.adapter import Adapter
+from lorry.ir.token import Token
 
 _PRIVATE_USE = 0xF0000
 _WRONG_END = 2
@@ -88,19 +89,19 @@ class TokenEmbedding(nn.Module):
 def plan_tokens(adapters: Sequence[Adapter], parts: Mapping[str, Part], texts: Mapping[str, TextInput]) -> list[Swap]:
     """Return what puts the adapters' tokens into every text encoder they have vectors for.
 
-    Raises Conflict where two adapters claim one text, Incompatible for an encoder the model does not have and
-    for vectors of another width than its embedding.
+    Raises Conflict where two adapters give one text different vectors, Incompatible for an encoder the model
+    does not have and for vectors of another width than its embedding.
     """
-    owners: dict[str, str] = {}
+    known: dict[str, tuple[str, Token]] = {}
     wanted: dict[str, dict[str, Tensor]] = defaultdict(dict)
     for adapter in adapters:
         title = title_of(adapter)
         for text, token in adapter.tokens.items():
             if not text.strip():
                 raise Incompatible(f"{title} has a token with no text, which no prompt could name")
-            if text in owners:
-                raise Conflict(f"{owners[text]} and {title} both define the token {text!r}; rename it in one of them")
-            owners[text] = title
+            owner, same = known.setdefault(text, (title, token))
+            if not _alike(token, same):
+                raise Conflict(f"{owner} and {title} define the token {text!r} differently; rename it in one of them")
             for component, ref in token.vectors.items():
                 vectors = ref.torch(dtype=torch.float32)
                 _check(f"{title}: its token {text!r}", component, vectors, parts, texts)
@@ -120,6 +121,12 @@ def _check(
         raise Incompatible(
             f"{title} has vectors of shape {list(vectors.shape)} for {component}, and this model's are {width} wide"
         )
+
+
+def _alike(one: Token, other: Token) -> bool:
+    return one.vectors.keys() == other.vectors.keys() and all(
+        ref.same(other.vectors[name]) for name, ref in one.vectors.items()
+    )
 
 
 def _extend(part: Part, text_input: TextInput, tokens: Mapping[str, Tensor]) -> list[Swap]:
@@ -166,6 +173,6 @@ def _mend_pooling(part: Part, end: int) -> list[Swap]:
 
 
 def _whole(text: str) -> str:
-    before = r"(?<!\w)" if text[0].isalnum() else ""
-    after = r"(?!\w)" if text[-1].isalnum() else ""
+    before = r"(?<!\w)" if re.match(r"\w", text[0]) else ""
+    after = r"(?!\w)" if re.match(r"\w", text[-1]) else ""
     return before + re.escape(text) + after

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from lorry.ir.layer import Layer
 from lorry.ir.module_path import ModulePath
@@ -12,8 +12,7 @@ from lorry.ir.tensor_map import TensorMap
 from lorry.ir.token import Token
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Frame:
+class Frame(NamedTuple):
     """One source as it was read: its bytes, its format, and which keys made which layers and tokens.
 
     `path` is what was opened: a file, or a folder whose files `source.paths` lists.

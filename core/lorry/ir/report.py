@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Report:
+class Report(NamedTuple):
     """Every key of the source, either used or unmapped with the reason; and what the file cannot tell.
 
     `ambiguous` pairs what is open (scale, base, component …) with why, and how it was settled.

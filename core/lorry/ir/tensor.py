@@ -47,8 +47,7 @@ class Source(Protocol):
         """Fill `buffer` with the bytes from `start`; raise InvalidFile where there are fewer."""
 
 
-@dataclass(frozen=True, slots=True)
-class MemorySource:
+class MemorySource(NamedTuple):
     """Bytes held in memory."""
 
     data: bytes = field(repr=False)

@@ -171,7 +171,7 @@ class Encoder:
             self.lost |= {token.text: f"{self._grammar.dialect.title} holds no learned tokens" for token in tokens}
             return TensorMap(tensors={})
         renamed = [
-            replace(token, vectors={self._grammar.encoder_name(name): ref for name, ref in token.vectors.items()})
+            token._replace(vectors={self._grammar.encoder_name(name): ref for name, ref in token.vectors.items()})
             for token in tokens
         ]
         try:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from lorry.errors import InvalidFile
 from lorry.ir.layer import Layer
@@ -18,8 +18,7 @@ from lorry.plugin.host import Host
 _CLAIM_FIELDS = ("ss_base_model_version", "modelspec.architecture")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Candidate:
+class Candidate(NamedTuple):
     """One way of reading a source, with how well it goes.
 
     `score` is the share of keys it explains, from 0 to 1. `evidence` decides between equal scores: widths
@@ -36,7 +35,7 @@ class Candidate:
     layers: int = 0
     tokens: tuple[str, ...] = ()
     broken: InvalidFile | None = None
-    draft: Draft | None = field(default=None, repr=False)
+    draft: Draft | None = None
 
     @property
     def rank(self) -> tuple[float, int]:
@@ -44,8 +43,7 @@ class Candidate:
         return self.score, self.evidence
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Identity:
+class Identity(NamedTuple):
     """All candidates for a source, best first; the refused ones have score 0."""
 
     path: Path

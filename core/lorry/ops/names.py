@@ -21,7 +21,7 @@ OWN = "diffusers"
 _HOLE = "#"
 
 _is_number = re.compile(r"0|[1-9][0-9]{0,8}").fullmatch
-"""A number has one spelling: were 01 or ١ taken for 1, two names in one file could mean the same module."""
+"""A number has one spelling: were 01 taken for 1, two names in one file could mean one module."""
 
 
 class Target(NamedTuple):

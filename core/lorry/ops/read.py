@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from lorry.errors import Conflict, Incompatible, InvalidArgument, NotFound, NotRecognised
 from lorry.ir.adapter import Adapter
@@ -16,11 +16,13 @@ from lorry.ir.report import Report
 from lorry.ir.tensor import TensorRef
 from lorry.ir.tensor_map import TensorMap
 from lorry.ir.token import Token
-from lorry.ops.base import Base, open_base
 from lorry.ops.files import read_file
 from lorry.ops.identify import Candidate, Identity, candidates, target_shapes
 from lorry.ops.names import OWN, name_table
 from lorry.plugin.host import Host, host
+
+if TYPE_CHECKING:
+    from lorry.ops.base import Base  # imported where it is used: most readings need no base
 
 AdapterPath = str | Path | Sequence[str | Path]
 
@@ -35,7 +37,7 @@ def open_adapter(path: AdapterPath, base: Base | str | Path | None = None, plugi
     another base raises Incompatible. Raises NotFound, InvalidFile and NotRecognised.
     """
     plugins = plugins or host()
-    opened = open_base(base, plugins) if isinstance(base, str | Path) else base
+    opened = _base(base, plugins) if isinstance(base, str | Path) else base
     adapter = _open(path, opened, plugins)
     if opened is not None:
         check_fits(adapter, opened, plugins)
@@ -45,8 +47,16 @@ def open_adapter(path: AdapterPath, base: Base | str | Path | None = None, plugi
 def open_like(path: AdapterPath, other: Adapter, plugins: Host) -> Adapter:
     """Open what was written from `other`: for the same base, with doubtful names settled by the modules it changes."""
     shapes = target_shapes(other.layers, plugins)
+    from lorry.ops.base import Base
+
     tensors = {f"{module}.weight": TensorRef("F32", shape, ()) for module, shape in shapes.items()}
     return _open(path, Base(id=other.base, path=Path(other.base), tensors=tensors, files={}), plugins)
+
+
+def _base(path: str | Path, plugins: Host) -> Base:
+    from lorry.ops.base import open_base
+
+    return open_base(path, plugins)
 
 
 def identify(path: str | Path, plugins: Host | None = None) -> Identity:

@@ -1,7 +1,7 @@
 """Fused modules: a layer of the whole cut into layers of its parts, and parts joined into the whole.
 
 Splitting is exact for every kind: the slots that carry output rows are cut, the others are shared by all
-parts, byte for byte. Joining is exact and of the same size where the shared slots agree; otherwise the
+parts, byte for byte; what cannot be cut so is taken in its kind's dense form. Joining is exact and of the same size where the shared slots agree; otherwise the
 kind itself must know how (LoRA: block-diagonal, at the sum of the ranks).
 """
 
@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import accumulate, pairwise
 
-from lorry.errors import InvalidFile
+from lorry.errors import Incompatible, InvalidFile
 from lorry.ir.adapter import Adapter
 from lorry.ir.layer import Layer
 from lorry.ir.module_path import ModulePath
@@ -21,20 +21,33 @@ from lorry.plugin.kind import Kind
 
 
 def split(layer: Layer, kind: Kind, target: Target) -> list[Layer]:
-    """Cut a layer of a fused module into one layer a part; raise InvalidFile where its rows do not divide."""
-    slots = {slot: ref for slot, ref in layer.slots.items() if slot in kind.row_slots}
-    for slot, ref in slots.items():
-        if not ref.shape or ref.shape[0] % (2 if target.flip else sum(target.rows)):
+    """Cut a layer of a fused module into one layer a part.
+
+    Raises InvalidFile where its rows do not divide, and Incompatible where this layer only makes sense whole.
+    """
+    rows = {slot: ref for slot, ref in layer.slots.items() if slot in kind.row_slots}
+    whole = [slot for slot in layer.slots if slot in kind.whole_slots]
+    shares = (1, 1) if target.flip else target.rows
+    if len(shares) > 1 and kind.dense and (whole or not all(_divides(ref, shares) for ref in rows.values())):
+        layer = kind.dense(layer)
+        rows, whole = dict(layer.slots), []
+    if whole and len(shares) > 1:
+        raise Incompatible(
+            f"{kind.title} with {', '.join(whole)} speaks of all rows of {target.name} together, "
+            f"which has {len(target.parts)} parts here"
+        )
+    for slot, ref in rows.items():
+        if not _divides(ref, shares):
             raise InvalidFile(
                 f"{target.name}: {ref.shape[0] if ref.shape else 0} rows of {slot} do not divide into "
                 f"{len(target.parts)} parts of {':'.join(map(str, target.rows))}"
             )
     if target.flip:
-        return [replace(layer, slots={**layer.slots, **{slot: flip(ref) for slot, ref in slots.items()}})]
+        return [replace(layer, slots={**layer.slots, **{slot: flip(ref) for slot, ref in rows.items()}})]
     if len(target.parts) == 1:
-        return [layer]
+        return [replace(layer, slots=_own(layer.slots, 0))]
     return [
-        replace(layer, slots={**layer.slots, **{slot: _part(ref, target, at) for slot, ref in slots.items()}})
+        replace(layer, slots=_own({**layer.slots, **{slot: _part(ref, target, at) for slot, ref in rows.items()}}, at))
         for at in range(len(target.parts))
     ]
 
@@ -87,6 +100,17 @@ def separated(adapter: Adapter, kinds: Mapping[str, Kind]) -> Adapter:
                 else:
                     layers[path] = (part,)
     return replace(adapter, layers=layers)
+
+
+def _divides(ref: TensorRef, shares: Sequence[int]) -> bool:
+    return bool(ref.shape) and ref.shape[0] % sum(shares) == 0
+
+
+def _own(slots: Mapping[str, TensorRef], at: int) -> dict[str, TensorRef]:
+    """Keep of the slots `name.N`, which belong to one part each, the one of this part, as `name`."""
+    return {
+        slot.removesuffix(f".{at}"): ref for slot, ref in slots.items() if "." not in slot or slot.endswith(f".{at}")
+    }
 
 
 def _part(ref: TensorRef, target: Target, at: int) -> TensorRef:

@@ -60,7 +60,7 @@ def save(  # noqa: PLR0913  every option is a keyword with a default
     with replacing(target, force=force) as draft:
         if not changed and _untouched(adapter, dialect, container):
             frame = adapter.origin[0]
-            _copy(frame.path, draft)
+            _copy(frame, draft)
             return Saved(
                 path=target, dialect=dialect.name, container=container.name, tensors=len(frame.source.tensors), lost={}
             )
@@ -178,8 +178,13 @@ def _same(layers: tuple[Layer, ...], before: tuple[Layer, ...] | None) -> bool:
     )
 
 
-def _copy(source: Path, target: Path) -> None:
-    if source.is_dir():
-        shutil.copytree(source, target)
-    else:
-        shutil.copyfile(source, target)
+def _copy(frame: Frame, target: Path) -> None:
+    """Copy a file, or of a folder what belongs to the adapter: no trainer's state, nothing that was not read."""
+    if frame.path.is_file():
+        shutil.copyfile(frame.path, target)
+        return
+    target.mkdir()
+    for path in (*frame.source.paths, *frame.path.glob("*.index.json")):
+        shutil.copyfile(path, target / path.name)
+    for name, data in frame.source.sides.items():
+        (target / name).write_bytes(data)

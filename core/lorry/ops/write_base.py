@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lorry.errors import Incompatible
+from lorry.errors import Conflict, Incompatible
 from lorry.ir.tensor import Segment, TensorRef
 from lorry.ir.tensor_map import TensorMap
 from lorry.ir.token import Token
@@ -17,6 +19,7 @@ from lorry.ops.files import read_file
 from lorry.ops.output import replacing
 from lorry.plugin.base_model import BaseModel, Component
 
+_SHARD = re.compile(r"-\d+-of-\d+(?=\.)")
 _WEIGHT_SUFFIXES = (".safetensors", ".bin", ".ckpt", ".pt", ".pth", ".index.json", ".msgpack", ".onnx")
 
 
@@ -31,19 +34,50 @@ def write_base(baked: Baked, path: str | Path, *, tokens: Sequence[Token] = (), 
     with replacing(Path(path), force=force) as draft:
         _copy_rest(base.path, draft)
         grown = _Vocabulary(baked, draft).add(tokens) if tokens else {}
-        for file, names in base.files.items():
-            place = draft / file.relative_to(base.path)
-            if not any(name in baked.changes or name in grown for name in names.values()):
+        for folder in dict.fromkeys(file.parent for file in base.files):
+            _Weights(baked, folder, grown).write(draft / folder.relative_to(base.path))
+
+
+class _Weights:
+    """The weight files of one component: copied where nothing in them changes, else computed as they are written."""
+
+    def __init__(self, baked: Baked, folder: Path, grown: Mapping[str, TensorRef]) -> None:
+        self._baked, self._grown = baked, grown
+        self._files = {file: names for file, names in baked.base.files.items() if file.parent == folder}
+
+    def write(self, folder: Path) -> None:
+        """Write them at `folder`; shards get an index, and pickles become safetensors if one of them changes."""
+        changed = [file for file, names in self._files.items() if any(map(self._changes, names.values()))]
+        index: dict[str, str] = {}
+        size = 0
+        for file, names in self._files.items():
+            if file in changed or (changed and file.suffix != ".safetensors"):
+                place = folder / _safetensors_name(file.name)
+                tensors = self._tensors(file)
+                self._baked.plugins.get("containers", "safetensors").write(tensors, place)
+            else:
+                place = folder / file.name
+                tensors = read_file(file, self._baked.plugins)[1]
                 shutil.copyfile(file, place)
-                continue
-            _, source = read_file(file, baked.plugins)
-            tensors = {
-                key: grown.get(name) or (_computed(baked, name, ref) if name in baked.changes else ref)
-                for key, ref in source.tensors.items()
-                for name in [names[key]]
-            }
-            writer = baked.plugins.get("containers", "safetensors").write
-            writer(TensorMap(tensors=tensors, metadata=source.metadata), _as_safetensors(place))
+            index |= dict.fromkeys(names, place.name)
+            size += sum(ref.nbytes for ref in tensors.tensors.values())
+        if len(self._files) > 1:
+            name = _SHARD.sub("", place.name) + ".index.json"
+            told = {"metadata": {"total_size": size}, "weight_map": index}
+            (folder / name).write_text(json.dumps(told, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+    def _changes(self, name: str) -> bool:
+        return name in self._baked.changes or name in self._grown
+
+    def _tensors(self, file: Path) -> TensorMap:
+        _, source = read_file(file, self._baked.plugins)
+        names = self._files[file]
+        tensors = {
+            key: self._grown.get(name) or (_computed(self._baked, name, ref) if name in self._baked.changes else ref)
+            for key, ref in source.tensors.items()
+            for name in [names[key]]
+        }
+        return TensorMap(tensors=tensors, metadata=source.metadata)
 
 
 class _Computed:
@@ -70,6 +104,11 @@ class _Vocabulary:
 
     def add(self, tokens: Sequence[Token]) -> Mapping[str, TensorRef]:
         """Add the tokens and return the embeddings that grew, by tensor name."""
+        known: dict[str, Token] = {}
+        for token in tokens:
+            if not known.setdefault(token.text, token).same(token):
+                raise Conflict(f"two adapters teach the token {token.text!r} different vectors; bake them one by one")
+        tokens = list(known.values())
         grown: dict[str, TensorRef] = {}
         for component in self._model.components:
             mine = [token for token in tokens if component.name in token.vectors]
@@ -94,6 +133,11 @@ class _Vocabulary:
                     f"the token {token.text!r} has vectors of width {vectors.shape[1]}, {name} has {matrix.shape[1]}"
                 )
             words = [token.text, *(f"{token.text}_{at}" for at in range(1, len(vectors)))]
+            if taken := [word for word in words if word in tokenizer.get_vocab()]:
+                raise Conflict(
+                    f"{taken[0]!r} is in the vocabulary of {component.tokenizer} already, and the word would lose its "
+                    "vector; attach the adapter when running instead (lorry generate)"
+                )
             tokenizer.add_tokens(words)
             rows = [tokenizer.convert_tokens_to_ids(word) for word in words]
             missing = max(rows) + 1 - len(matrix)
@@ -111,15 +155,16 @@ def _computed(baked: Baked, name: str, ref: TensorRef) -> TensorRef:
 
 
 def _copy_rest(source: Path, target: Path) -> None:
-    def weights(_: str, names: list[str]) -> list[str]:
-        return [
-            name for name in names if name.endswith(_WEIGHT_SUFFIXES) and not name.startswith(("tokenizer", "vocab"))
-        ]
+    """Copy everything but weights; contents only, since the mode of a base that is read-only must not come along."""
+    for folder, _, names in os.walk(source):
+        place = target / Path(folder).relative_to(source)
+        place.mkdir()
+        for name in names:
+            if not name.endswith(_WEIGHT_SUFFIXES) or name.startswith(("tokenizer", "vocab")):
+                shutil.copyfile(Path(folder, name), place / name)
 
-    shutil.copytree(source, target, ignore=weights)
 
-
-def _as_safetensors(place: Path) -> Path:
-    if place.suffix == ".safetensors":
-        return place
-    return place.with_name(place.stem.replace("pytorch_model", "model") + ".safetensors")
+def _safetensors_name(name: str) -> str:
+    """Return what diffusers and transformers call the file of safetensors that stands for one of pickles."""
+    stem, _, suffix = name.rpartition(".")
+    return name if suffix == "safetensors" else f"{re.sub('^pytorch_model', 'model', stem)}.safetensors"

@@ -21,8 +21,7 @@ class View(NamedTuple):
     flip: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Naming:
+class Naming(NamedTuple):
     """How one family of dialects refers to a component: its prefixes and schemes, the first ones written."""
 
     prefixes: tuple[str, ...]
@@ -50,8 +49,7 @@ class Component:
     tokenizer: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Probe:
+class Probe(NamedTuple):
     """A fact that tells this base from others with the same names.
 
     It speaks of every module of `component` whose name ends with `module`. `ndim`, the number of axes of the

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from lorry.ir.tensor_map import TensorMap
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Container:
+class Container(NamedTuple):
     """One way of packing tensors.
 
     `sniff` says from the path's first bytes (or, for a folder, its entries) whether this container reads

@@ -35,8 +35,7 @@ class Scale(Protocol):
         """Return the scale, or None where nothing tells it."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Header:
+class Header(NamedTuple):
     """A rule for a scale kept outside the tensors.
 
     `read` returns the lookup, or None where the source carries no such header; it raises InvalidFile for

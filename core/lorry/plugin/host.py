@@ -12,10 +12,9 @@ import os
 import sys
 import threading
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from functools import cache
 from types import MappingProxyType, ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pluggy
 
@@ -45,8 +44,7 @@ GROUPS: Mapping[str, tuple[str, str]] = {
 """Each hook without its `lorry_`, with the word for one of its descriptors and where their type is."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PluginInfo:
+class PluginInfo(NamedTuple):
     """One installed plugin: where it comes from, what it was registered for, and how it fared.
 
     `provides` lists descriptor names by group for the groups that were asked for. `error` is why it could
@@ -58,21 +56,19 @@ class PluginInfo:
     distribution: str
     version: str
     groups: tuple[str, ...]
-    provides: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    provides: Mapping[str, tuple[str, ...]]
     error: str = ""
     disabled: bool = False
 
 
-@dataclass(slots=True)
 class _Plugin:
     """A plugin on the host's books: one module of one distribution, in one or more groups."""
 
-    name: str
-    module: str
-    source: importlib.metadata.Distribution | None
-    groups: list[str] = field(default_factory=list)
-    loaded: ModuleType | None = None
-    error: str = ""
+    def __init__(self, name: str, module: str, source: importlib.metadata.Distribution | None) -> None:
+        self.name, self.module, self.source = name, module, source
+        self.groups: list[str] = []
+        self.loaded: ModuleType | None = None
+        self.error = ""
 
     @property
     def distribution(self) -> str:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from math import prod
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lorry.ir.layer import Layer
 from lorry.ir.tensor import TensorRef
@@ -18,17 +20,42 @@ ALPHA = "alpha"
 """The slot that is not kept: reading turns it into the layer's scale."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Spelling:
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+
+def _always(slots: Mapping[str, TensorRef]) -> bool:  # noqa: ARG001  the shape of `Spelling.accepts`
+    return True
+
+
+def _as_it_is(layer: Layer, facts: Mapping[str, Any]) -> Layer:  # noqa: ARG001  the shape of `Spelling.read`
+    return layer
+
+
+class Spelling(NamedTuple):
     """How one family of tools names a kind's slots: key suffix to slot.
 
     The first suffix of a slot is the one written. A module with every slot that is not in `optional` has
-    this kind. The slot `alpha` becomes the scale, alpha / rank.
+    this kind. The slot `alpha` becomes the scale, alpha / rank. A slot `name.N` is the `name` of the Nth part
+    of a fused module alone.
+
+    param: the parameter of the module that the kind changes.
+    shared: slots that all modules have in common, by their whole key.
+    beside: the kind whose layer on the same module gives this one its scale; it cannot stand alone.
+    accepts: tells whether slots of these shapes are meant, where another kind has the same suffixes.
+    read: turns the layer as it is spelled into the kind's own form; `facts` are what the dialect says of the
+        whole source. It raises InvalidFile for what is broken.
+    write: the inverse; None for a layer that has no such spelling.
     """
 
     family: str
     slots: Mapping[str, str]
     optional: frozenset[str] = frozenset()
+    param: str = "weight"
+    shared: Mapping[str, str] = _NOTHING
+    beside: str = ""
+    accepts: Callable[[Mapping[str, TensorRef]], bool] = _always
+    read: Callable[[Layer, Mapping[str, Any]], Layer] = _as_it_is
+    write: Callable[[Layer, Mapping[str, Any]], Layer | None] = _as_it_is
 
     def suffix(self, slot: str) -> str:
         """Return the suffix that writes `slot`; KeyError where this spelling has none."""
@@ -71,10 +98,14 @@ class Kind:
         for kinds with layers. Strength is linear for every kind: W' = W + t (apply(W) - W).
     factors(layer) -> Factors: the delta as up times down, for kinds that have one; such kinds are merged,
         stacked and compared without ever building the delta.
-    rank(slots): rank that alpha is divided by.
-    target(slots): shape of the weight as far as the slots tell, -1 where they do not: (out, in, *kernel).
+    rank(slots): rank that alpha is divided by; 0 where the slots do not tell it, and alpha means nothing.
+    target(slots): shape of the weight as far as the slots tell, -1 where they do not: (out, in, *kernel). A
+        kernel that is not told is one last -1, and then in counts it too: (out, in · kernel, -1).
     row_slots: slots whose rows are the target's output rows; the others serve all rows alike. This is all
         it takes to split a layer of a fused module (qkv) into its parts and to join equal ones again.
+    whole_slots: slots that say something of all rows together: a layer that has one cannot be split.
+    dense(layer) -> Layer: the same layer in a form whose every slot has the target's rows, for what cannot be
+        split; tensors are computed when they are read.
     fuse(parts, rows) -> Layer: join layers of unequal parts into one layer of the fused module; None
         parts count as zeros of that many rows.
     separate(parts) -> parts | None: undo `fuse`: give each part of a fused module only what is its own, None
@@ -91,9 +122,32 @@ class Kind:
     rank: Callable[[Mapping[str, TensorRef]], int] | None = None
     target: Callable[[Mapping[str, TensorRef]], tuple[int, ...]] | None = None
     row_slots: tuple[str, ...] = ()
+    whole_slots: tuple[str, ...] = ()
+    dense: Callable[[Layer], Layer] | None = None
     fuse: Callable[[Sequence[Layer | None], Sequence[int]], Layer] | None = None
     separate: Callable[[Sequence[Layer]], Sequence[Layer | None] | None] | None = None
     build: Callable[[Factors, tuple[int, ...]], Layer] | None = None
     needs_weight: bool = False
     changes_shape: bool = False
     timestep: bool = False
+
+
+def fits(target: tuple[int, ...], shape: tuple[int, ...]) -> bool:
+    """Tell whether a kind's target is a weight of this shape.
+
+    -1 takes any size, and a 1x1 convolution and a linear layer of the same channels take the same layers.
+    """
+    if _untold(target) or _untold(shape):
+        target, shape = _flat(target), _flat(shape)
+    axes = max(len(target), len(shape))
+    padded = ((*each, *(1 for _ in range(axes - len(each)))) for each in (target, shape))
+    return all(-1 in (a, b) or a == b for a, b in zip(*padded, strict=True))
+
+
+def _untold(shape: tuple[int, ...]) -> bool:
+    return len(shape) == 3 and shape[-1] == -1  # noqa: PLR2004  out, in · kernel, and a kernel that is not told
+
+
+def _flat(shape: tuple[int, ...]) -> tuple[int, ...]:
+    rest = shape[1:2] if _untold(shape) else shape[1:]
+    return (*shape[:1], -1 if -1 in rest else prod(rest))

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from lorry.ir.adapter import Adapter
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MergeMethod:
+class MergeMethod(NamedTuple):
     """A way to merge, with the formula it computes and where that comes from.
 
     `merge` takes adapters with their weights, all of one base; core has checked that their shapes agree.

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 
 def _knows_nothing(_: str) -> None:
@@ -15,8 +15,7 @@ def _has_no_bases() -> Mapping[str, Path]:
     return {}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Store:
+class Store(NamedTuple):
     """Answers references with files on this machine; nothing is fetched unasked.
 
     `adapter(reference)` returns the files of an adapter, or None for a reference that is not this store's

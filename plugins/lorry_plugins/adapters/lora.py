@@ -161,7 +161,7 @@ def _scaled(up: TensorRef, scale: float, common: float) -> TensorRef:
     import torch
 
     value = up.torch()
-    wide = value.to(torch.promote_types(value.dtype, torch.float32)) * (scale / common)
+    wide = value.to(torch.float64 if up.dtype == "F64" else torch.float32) * (scale / common)
     narrow = wide.to(value.dtype)
     return TensorRef.from_torch(narrow if torch.equal(narrow.to(wide.dtype), wide) else wide)
 

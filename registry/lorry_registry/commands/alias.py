@@ -18,7 +18,7 @@ def command() -> None:
 @click.argument("reference", metavar="NS/NAME@ALIAS")
 @click.argument("version")
 @options.as_json
-def set_alias(reference: str, version: str, as_json: bool) -> None:  # noqa: FBT001  click's calling convention
+def set_alias(reference: str, version: str, as_json: bool) -> None:
     """Point ALIAS at a version that is published; an alias that exists is moved."""
     from lorry_registry import Registry
 
@@ -32,7 +32,7 @@ def set_alias(reference: str, version: str, as_json: bool) -> None:  # noqa: FBT
 @command.command("ls")
 @arguments.adapter
 @options.as_json
-def list_aliases(adapter: str, as_json: bool) -> None:  # noqa: FBT001  click's calling convention
+def list_aliases(adapter: str, as_json: bool) -> None:
     """List the aliases of an adapter, and what each stands for."""
     from lorry_registry import Registry
 

@@ -18,7 +18,7 @@ def command() -> None:
 @click.argument("path", type=click.Path())
 @click.option("--force", is_flag=True, help="Let a name that exists stand for another path.")
 @options.as_json
-def add(name: str, path: str, force: bool, as_json: bool) -> None:  # noqa: FBT001  click's calling convention
+def add(name: str, path: str, force: bool, as_json: bool) -> None:
     """Let NAME stand for the base model at PATH, a folder or a file, which stays where it is."""
     from pathlib import Path
 
@@ -40,7 +40,7 @@ def add(name: str, path: str, force: bool, as_json: bool) -> None:  # noqa: FBT0
 
 @command.command("ls")
 @options.as_json
-def list_bases(as_json: bool) -> None:  # noqa: FBT001  click's calling convention
+def list_bases(as_json: bool) -> None:
     """List the base models that have a name, those that plugins bring included."""
     from lorry.plugin.host import host
 
@@ -59,7 +59,7 @@ def list_bases(as_json: bool) -> None:  # noqa: FBT001  click's calling conventi
 @command.command("rm")
 @click.argument("name")
 @options.as_json
-def remove(name: str, as_json: bool) -> None:  # noqa: FBT001  click's calling convention
+def remove(name: str, as_json: bool) -> None:
     """Forget NAME; the base model itself is left alone."""
     from lorry_registry import Registry
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from lorry.cli import options
-from lorry.cli.output import echo_json, note, table
+from lorry.cli.output import columns, echo_json, note
 from lorry_registry.commands.arguments import size
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @click.command("ls")
 @click.argument("words", metavar="[WORD...]", nargs=-1)
 @options.as_json
-def command(words: tuple[str, ...], as_json: bool) -> None:  # noqa: FBT001  click's calling convention
+def command(words: tuple[str, ...], as_json: bool) -> None:
     """List the adapters in the registry; with WORD..., those whose name or title contains every word."""
     from lorry_registry import Registry
 
@@ -31,8 +31,8 @@ def command(words: tuple[str, ...], as_json: bool) -> None:  # noqa: FBT001  cli
     if not adapters:
         note(f"nothing {'of that name ' if words else ''}in the registry at {registry.home}; lorry publish adds to it")
         return
-    columns = ("adapter", "version", "versions", "kind", "base", "size", "title")
-    table("", columns, [_row(entries) for entries in adapters])
+    headings = ("adapter", "version", "versions", "kind", "base", "size", "title")
+    columns(headings, [_row(entries) for entries in adapters])
 
 
 def newest(entries: list[Entry]) -> Entry:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 @click.option("--dry-run", is_flag=True, help="Do everything but publish.")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 @options.as_json
-def command(  # noqa: PLR0913, PLR0917  one parameter an option
+def command(
     reference: str,
     files: tuple[str, ...],
     aliases: tuple[str, ...],
@@ -42,9 +42,9 @@ def command(  # noqa: PLR0913, PLR0917  one parameter an option
     authors: tuple[str, ...],
     tags: tuple[str, ...],
     triggers: tuple[str, ...],
-    dry_run: bool,  # noqa: FBT001  click's calling convention
-    yes: bool,  # noqa: FBT001  click's calling convention
-    as_json: bool,  # noqa: FBT001  click's calling convention
+    dry_run: bool,
+    yes: bool,
+    as_json: bool,
 ) -> None:
     """Publish the adapter in FILE... as NS/NAME@VERSION, which never changes from then on.
 

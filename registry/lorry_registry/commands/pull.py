@@ -14,7 +14,7 @@ from lorry_registry.commands import arguments
 @click.option("--to", "folder", required=True, metavar="DIR", type=click.Path(), help="Folder to put them in.")
 @click.option("--force", is_flag=True, help="Replace files of these names that are there.")
 @options.as_json
-def command(reference: str, folder: str, force: bool, as_json: bool) -> None:  # noqa: FBT001  click's calling convention
+def command(reference: str, folder: str, force: bool, as_json: bool) -> None:
     """Copy the files of a version into DIR, which is made if missing; every byte is checked on its way.
 
     Without @VERSION it is the latest stable one. A version is 1.2.0, a range (1.2, ^1.2), an alias, or

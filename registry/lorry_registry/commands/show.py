@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 @click.command("show")
 @arguments.reference
 @options.as_json
-def command(reference: str, as_json: bool) -> None:  # noqa: FBT001  click's calling convention
+def command(reference: str, as_json: bool) -> None:
     """Show what a version is, its files, and what it was made from. Without @VERSION, the latest stable one."""
     from lorry_registry import Registry
 

@@ -12,7 +12,7 @@ from lorry_registry.commands import arguments
 @click.command("verify")
 @arguments.reference
 @options.as_json
-def command(reference: str, as_json: bool) -> None:  # noqa: FBT001  click's calling convention
+def command(reference: str, as_json: bool) -> None:
     """Read every byte of a version again; exit 8 and name the files where one is not as it was published."""
     from lorry_registry import Registry
 

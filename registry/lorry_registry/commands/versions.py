@@ -12,7 +12,7 @@ from lorry_registry.commands import arguments
 @click.command("versions")
 @arguments.adapter
 @options.as_json
-def command(adapter: str, as_json: bool) -> None:  # noqa: FBT001  click's calling convention
+def command(adapter: str, as_json: bool) -> None:
     """List the versions of an adapter, the highest first, with their aliases and when they were published."""
     from lorry_registry import Registry
     from lorry_registry.reference import Reference

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -11,6 +11,7 @@ import click
 
 import lorry
 from lorry.cli.output import echo, note, table
+from lorry.errors import VerificationFailed
 from lorry_plugins.backends.toybox import FOLDER
 
 if TYPE_CHECKING:
@@ -29,8 +30,15 @@ PROMPTS = (
     "a flat rocket on a blue background",
 )
 
-STYLE_WEIGHT = 0.8
+LEARNED_FORMAT = "diffusers-embedding"
 
+WEIGHTS = (1.0, 0.8)
+"""Of the raccoon and of the style where they are merged."""
+
+TOLERANCE = 1e-6
+"""Largest relative error of a delta that passes for none: half-precision files, float32 arithmetic."""
+
+BAKED = "toybox-sd-both"
 SHEET = "contact-sheet.png"
 
 
@@ -43,7 +51,10 @@ class Step(NamedTuple):
 
 
 class Source(NamedTuple):
-    """An adapter that comes with lorry, the format it is converted to, and what it is published as."""
+    """An adapter that comes with lorry, the format it is converted to, and what it is published as.
+
+    Learned tokens go into a file of their own in LEARNED_FORMAT, as diffusers has it.
+    """
 
     path: Path
     format: str
@@ -72,11 +83,7 @@ def demo(out: Path) -> None:
     sheet. Nothing outside the folder is touched, and it can be run again.
     """
     out.mkdir(parents=True, exist_ok=True)
-    steps: list[Step] = []
-    for step in run_demo(out, SOURCES):
-        note(f"{step.name}: {step.result}")
-        steps.append(step)
-    table("", ["step", "result", "proof"], steps)
+    table("", ["step", "result", "proof"], list(run_demo(out, SOURCES)))
     echo(f"{out / SHEET}: the pictures")
 
 
@@ -86,19 +93,18 @@ def run_demo(out: Path, sources: Sequence[Source]) -> Iterator[Step]:
     pulled: list[lorry.Adapter] = []
     for source in sources:
         yield _identified(source)
-        converted = out / f"{source.path.stem}-{source.format}.safetensors"
-        yield _converted(source, converted)
-        yield _published(registry, f"{source.reference}@1.0.0", converted)
-        path, step = _pulled(registry, f"{source.reference}@approved", out / "pulled")
+        files, step = _converted(source, out / "converted")
         yield step
-        pulled.append(lorry.open(path))
-    subject, style = pulled
+        yield _published(registry, f"{source.reference}@1.0.0", files)
+        files, step = _pulled(registry, f"{source.reference}@approved", out / "pulled")
+        yield step
+        pulled.append(lorry.open(files))
     merged = out / "both.safetensors"
-    yield _merged([(subject, 1.0), (style, STYLE_WEIGHT)], merged)
-    yield _published(registry, "demo/both@1.0.0", merged)
+    yield _merged(pulled, merged)
+    yield _published(registry, "demo/both@1.0.0", [merged])
     both = lorry.open(merged)
-    yield _baked(both, out / "toybox-sd-both")
-    yield from _drawn(subject, style, both, out)
+    yield _baked(both, out / BAKED)
+    yield from _drawn({"raccoon": pulled[0], "style": pulled[1], "merged,\nattached": both}, out)
 
 
 def _identified(source: Source) -> Step:
@@ -111,44 +117,56 @@ def _identified(source: Source) -> Step:
     return Step("identify", what, f"{best.score:.0%} of {found.keys} keys mapped")
 
 
-def _converted(source: Source, target: Path) -> Step:
-    done = lorry.convert(lorry.open(source.path), target, source.format, verify=True, force=True)
-    error = "not measured" if done.proof is None else f"largest relative error of ΔW {done.proof.error:.1g}"
-    return Step("convert", f"{target.name}, {done.saved.tensors} tensors", error)
+def _converted(source: Source, folder: Path) -> tuple[list[Path], Step]:
+    folder.mkdir(exist_ok=True)
+    adapter, files = lorry.open(source.path), []
+    parts = [(source.format, replace(adapter, tokens={}), ""), (LEARNED_FORMAT, replace(adapter, layers={}), "-token")]
+    for format_, part, ending in parts:
+        if part.layers or part.tokens:
+            target = folder / f"{source.path.stem}{ending}.safetensors"
+            lorry.convert(part, target, format_, force=True)
+            files.append(target)
+    error = lorry.diff(adapter, lorry.open(files)).error
+    names = " and ".join(file.name for file in files)
+    return files, Step("convert", f"to {source.format}: {names}", _small(error))
 
 
-def _published(registry: Any, reference: str, path: Path) -> Step:  # noqa: ANN401  the interface is the store's own
-    resolved = registry.publish(reference, [path], aliases=["approved"])
+def _published(registry: Any, reference: str, files: Sequence[Path]) -> Step:  # noqa: ANN401  the interface is the store's
+    resolved = registry.publish(reference, files, aliases=["approved"])
     lineage = registry.manifest(reference).lineage
-    parents = [str(parent.reference) for parent in lineage.parents if parent.reference] if lineage else []
+    parents = dict.fromkeys(str(each.reference) for each in lineage.parents if each.reference) if lineage else {}
     origin = f", made from {' and '.join(parents)}" if parents else ""
-    return Step("publish", f"{reference}, alias approved{origin}", f"manifest {resolved.digest[:12]}")
+    return Step("publish", f"{reference}, alias approved{origin}", f"manifest {resolved.digest[:16]}")
 
 
-def _pulled(registry: Any, reference: str, folder: Path) -> tuple[Path, Step]:  # noqa: ANN401  the interface is the store's own
-    (path,) = registry.pull(reference, folder, force=True)
-    (file,) = registry.verify(reference).files
-    return path, Step("pull", f"{reference} into {path.name}", f"every byte checked, sha256 {file.sha256[:12]}")
+def _pulled(registry: Any, reference: str, folder: Path) -> tuple[list[Path], Step]:  # noqa: ANN401  as above
+    files = list(registry.pull(reference, folder, force=True))
+    checked = registry.verify(reference).files
+    names = " and ".join(file.name for file in files)
+    return files, Step(
+        "pull", f"{reference}: {names}", f"sha256 {', '.join(each.sha256[:8] for each in checked)} checked"
+    )
 
 
-def _merged(adapters: Sequence[tuple[lorry.Adapter, float]], target: Path) -> Step:
+def _merged(pulled: Sequence[lorry.Adapter], target: Path) -> Step:
     """Merge by sum, and measure the result against the sum itself: all layers side by side, weights in the scale."""
     from lorry.ops.recipe import recipe
 
+    adapters = list(zip(pulled, WEIGHTS, strict=True))
     told = recipe("merge", adapters, {"method": "sum", "format": "kohya"})
     lorry.save(lorry.merge(adapters), target, "kohya", metadata=told, force=True)
-    paths = {path: None for adapter, _ in adapters for path in adapter.layers}
     layers = {
         path: tuple(
             replace(layer, scale=weight * layer.scale)
             for adapter, weight in adapters
             for layer in adapter.layers.get(path, ())
         )
-        for path in paths
+        for adapter in pulled
+        for path in adapter.layers
     }
-    error = lorry.diff(replace(adapters[0][0], layers=layers), lorry.open(target)).error
-    weights = " + ".join(f"{weight:g} x {adapter.origin[0].path.stem}" for adapter, weight in adapters)
-    return Step("merge", f"{target.name} = {weights}", f"largest relative error of the sum {error:.1g}")
+    error = lorry.diff(replace(pulled[0], layers=layers), lorry.open(target)).error
+    subject, style = WEIGHTS
+    return Step("merge", f"{target.name} = {subject:g} raccoon + {style:g} style", _small(error))
 
 
 def _baked(adapter: lorry.Adapter, target: Path) -> Step:
@@ -160,31 +178,38 @@ def _baked(adapter: lorry.Adapter, target: Path) -> Step:
     return Step("bake", f"{target.name}, a base that needs no adapter", proof)
 
 
-def _drawn(subject: lorry.Adapter, style: lorry.Adapter, both: lorry.Adapter, out: Path) -> Iterator[Step]:
+def _drawn(adapters: Mapping[str, lorry.Adapter], out: Path) -> Iterator[Step]:
     from lorry_plugins.backends.toybox.contact_sheet import contact_sheet
 
     rows: dict[str, list[Image]] = {}
     with lorry.run(BASE) as model:
-        rows["base"] = _pictures(model)
-        for name, adapter in (("raccoon", subject), ("style", style), ("both merged,\nattached", both)):
+        rows["base"] = _row(model, "base")
+        for name, adapter in adapters.items():
             model.attach([(adapter, 1.0)])
-            rows[name] = _pictures(model)
+            rows[name] = _row(model, name)
         model.detach()
-        same = _pictures(model)[0].tobytes() == rows["base"][0].tobytes()
-    yield Step(
-        "attach", f"{len(rows)} rows of {len(PROMPTS)} pictures", f"after detach the base draws {'the same' if same else 'ANOTHER'} picture"
-    )
-    with lorry.run(out / "toybox-sd-both") as model:
-        rows["both merged,\nbaked"] = _pictures(model)
+        if _picture(model, PROMPTS[0]).tobytes() != rows["base"][0].tobytes():
+            raise VerificationFailed("after detaching, the base draws another picture than before")
+    yield Step("attach", f"{len(rows)} rows of pictures", "after detach the base draws its picture again, bit for bit")
+    with lorry.run(out / BAKED) as model:
+        rows["merged,\nbaked"] = _row(model, "merged, baked")
     attached, baked = list(rows.values())[-2:]
     apart = max(_difference(one, other) for one, other in zip(attached, baked, strict=True))
-    yield Step("generate", "the baked base draws the same row", f"mean difference at most {apart:.2g} of 255")
-    headings = [prompt.removeprefix("a flat ").removesuffix(" background").replace(" on a ", "\non ") for prompt in PROMPTS]
-    contact_sheet(headings, rows).save(out / SHEET)
+    contact_sheet([prompt.removeprefix("a flat ").replace(" on ", "\non ") for prompt in PROMPTS], rows).save(
+        out / SHEET
+    )
+    yield Step(
+        "generate", "the baked base draws what the attached adapter draws", f"mean difference {apart:.1g} of 255"
+    )
 
 
-def _pictures(model: Model) -> list[Image]:
-    return [model.generate(lorry.Request(prompt=prompt, seed=7)) for prompt in PROMPTS]
+def _row(model: Model, name: str) -> list[Image]:
+    note(f"drawing: {' '.join(name.split())}")
+    return [_picture(model, prompt) for prompt in PROMPTS]
+
+
+def _picture(model: Model, prompt: str) -> Image:
+    return model.generate(lorry.Request(prompt=prompt, seed=7))
 
 
 def _difference(one: Image, other: Image) -> float:
@@ -193,3 +218,10 @@ def _difference(one: Image, other: Image) -> float:
 
     means = ImageStat.Stat(ImageChops.difference(one, other)).mean
     return sum(means) / len(means)
+
+
+def _small(error: float) -> str:
+    """Say how large an error is; raise VerificationFailed where it is too large."""
+    if error > TOLERANCE:
+        raise VerificationFailed(f"the result differs from what it was made from: relative error {error:.2g}")
+    return f"largest relative error of a delta {error:.1g}"

@@ -7,25 +7,16 @@ they are used. Only reading: what lorry writes is safetensors.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from lorry.errors import InvalidFile
 from lorry.ir.file_source import FileSource
 from lorry.ir.tensor_map import TensorMap
 from lorry.plugin import Container, hookimpl
-from lorry_plugins.formats.ckpt import legacy
-from lorry_plugins.formats.ckpt import zip as zipped
-from lorry_plugins.formats.ckpt.flatten import flatten
-from lorry_plugins.formats.ckpt.opcodes import Refused
 
 LORRY_API = 1
 
-GROWTH_LIMIT = 16
-"""How many times larger than their file the tensors may be together: keys may share storages, within reason."""
-
-_PICKLE = re.compile(rb"\x80[\x02-\x05]")
+_PICKLES = tuple(bytes([0x80, protocol]) for protocol in range(2, 6))
 
 
 @hookimpl
@@ -44,19 +35,15 @@ def sniff(path: Path) -> bool:
         return False
     head = FileSource.open(path).read(0, 30 + 512)
     if head.startswith(b"PK\x03\x04"):
+        from lorry_plugins.formats.ckpt import zip as zipped
+
         name = head[30 : 30 + int.from_bytes(head[26:28], "little")]
         return zipped.MEMBER.fullmatch(name.decode("utf-8", "replace")) is not None
-    return _PICKLE.match(head) is not None
+    return head.startswith(_PICKLES)
 
 
 def read(path: Path) -> TensorMap:
-    """Read the pickle; keys of nested tables and lists are joined by dots, wrappers such as state_dict kept."""
-    source = FileSource.open(path)
-    try:
-        root = zipped.load(source) if source.read(0, 2) == b"PK" else legacy.load(source)
-        tensors, values = flatten(root, GROWTH_LIMIT * source.size)
-    except Refused as reason:
-        raise InvalidFile(
-            f"{path} is refused: {reason}; nothing in it was run, get the adapter as safetensors instead"
-        ) from None
-    return TensorMap(tensors=tensors, values=values, paths=(path,))
+    """Read the pickle; see `reader.read`, which is imported when there is something to read."""
+    from lorry_plugins.formats.ckpt import reader
+
+    return reader.read(path)

@@ -1,0 +1,72 @@
+"""What base tables say, with indices and sizes filled in: small weights for any base that is installed."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import torch
+
+from lorry.ir import TensorRef
+from lorry.ops.base import Base
+from lorry.ops.names import OWN
+from lorry.plugin import BaseModel, Component, View
+
+_INDEX = re.compile(r"\{\w+\}")
+
+
+def filled(template: str, numbers: Sequence[int] = (0,)) -> str:
+    """Put numbers in the place of a template's indices: the same index takes the same number."""
+    names = dict.fromkeys(_INDEX.findall(template))
+    for name, number in zip(names, itertools.cycle(numbers), strict=False):
+        template = template.replace(name, str(number))
+    return template
+
+
+def views(component: Component, scheme: str) -> tuple[View, ...]:
+    """Return the views of a scheme; under our own names every module is one of its own."""
+    if scheme == OWN:
+        return tuple(View(template, (template,)) for template in component.modules)
+    return tuple(component.schemes.get(scheme, ()))
+
+
+def shape(model: BaseModel, component: Component, template: str, unit: int, width: int) -> tuple[int, ...]:
+    """Return a weight shape that the base's own views and probes allow, at any width."""
+    rows = unit * _share(component, template)
+    axes = [
+        probe.ndim
+        for probe in model.probes
+        if probe.ndim and probe.component == component.name and template.endswith(probe.module)
+    ]
+    if axes:
+        return (rows, width, *(1 for _ in range(axes[0] - 2)))
+    return (rows, width, 3, 3) if "conv" in template.rpartition(".")[2] else (rows, width)
+
+
+def base_of(model: BaseModel, unit: int = 3, width: int = 5, dtype: torch.dtype = torch.float32) -> Base:
+    """Return a base with every module the table has, indices 0 and 1, in memory."""
+    generator = torch.Generator().manual_seed(0)
+    tensors = {
+        f"{component.name}.{filled(template, (index,))}.weight": TensorRef.from_torch(
+            torch.randn(shape(model, component, template, unit, width), generator=generator).to(dtype)
+        )
+        for component in model.components
+        for template in component.modules
+        for index in (0, 1)
+    }
+    return Base(id=model.id, path=Path(model.id), tensors=tensors, files={})
+
+
+def _share(component: Component, template: str) -> int:
+    """Return the rows of a module in units: its share of a fused module, times 2 for halves that change places."""
+    shares = {1, *(share for share, _ in _found(component, template))}
+    flips = any(view.flip for _, view in _found(component, template))
+    return max(shares) * (2 if flips else 1)
+
+
+def _found(component: Component, template: str) -> Iterator[tuple[int, View]]:
+    for view in itertools.chain.from_iterable(component.schemes.values()):
+        if template in view.parts and (len(view.parts) > 1 or view.flip):
+            yield view.rows[view.parts.index(template)], view
