@@ -109,26 +109,19 @@ def _contract(found: type) -> list[str]:
     """Describe a class by its docstring and, where it has fields, a table of them."""
     texts = [f"## {found.__name__}", f"```text\n{inspect.getdoc(found)}\n```"]
     if dataclasses.is_dataclass(found):
-        rows = [
-            (f"`{field.name}`", f"`{field.type}`", "required" if _required(field) else "optional")
-            for field in dataclasses.fields(found)
-        ]
-        texts.append(table(("field", "type", ""), rows))
+        optional = {field.name for field in dataclasses.fields(found) if not _required(field)}
     elif issubclass(found, tuple):
-        texts.append(table(("field", "type"), [(f"`{name}`", f"`{_source(kind)}`") for name, kind in _fields(found)]))
-    return texts
+        optional = set(getattr(found, "_field_defaults", {}))
+    else:
+        return texts
+    # The two ways of writing a record keep their annotations as text of different kinds.
+    kinds = {name: getattr(kind, "__forward_arg__", kind) for name, kind in inspect.get_annotations(found).items()}
+    rows = [(f"`{name}`", f"`{kind}`", "optional" if name in optional else "required") for name, kind in kinds.items()]
+    return [*texts, table(("field", "type", ""), rows)]
 
 
 def _required(field: dataclasses.Field[object]) -> bool:
     return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
-
-
-def _fields(found: type) -> Iterable[tuple[str, object]]:
-    return inspect.get_annotations(found).items()
-
-
-def _source(annotation: object) -> str:
-    return str(getattr(annotation, "__forward_arg__", annotation))
 
 
 def formats_page() -> str:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from lorry.ops.base import Base as Base
     from lorry.ops.base import open_base as open_base
     from lorry.ops.convert import convert as convert
+    from lorry.ops.convert_base import convert_base as convert_base
     from lorry.ops.diff import diff as diff
     from lorry.ops.identify import Identity as Identity
     from lorry.ops.merge import merge as merge
@@ -44,13 +45,18 @@ _WHERE = {
     "Adapter": "lorry.ir", "Layer": "lorry.ir", "ModulePath": "lorry.ir", "TensorRef": "lorry.ir",
     "Token": "lorry.ir", "Base": "lorry.ops.base", "Identity": "lorry.ops.identify",
     "Request": "lorry.plugin.backend", "Host": "lorry.plugin.host", "host": "lorry.plugin.host",
-    "bake": "lorry.ops.bake", "convert": "lorry.ops.convert", "diff": "lorry.ops.diff",
+    "bake": "lorry.ops.bake", "convert": "lorry.ops.convert", "convert_base": "lorry.ops.convert_base",
+    "diff": "lorry.ops.diff",
     "identify": "lorry.ops.read", "merge": "lorry.ops.merge", "open": "lorry.ops.read:open_adapter",
     "open_base": "lorry.ops.base", "registry": "lorry.ops.registry", "run": "lorry.ops.run",
     "save": "lorry.ops.write", "validate": "lorry.ops.validate",
 }  # fmt: skip
 
-__all__ = ["LorryError", *_WHERE]  # noqa: PLE0604  every name is in the table above
+__all__ = [
+    "Adapter", "Base", "Host", "Identity", "Layer", "LorryError", "ModulePath", "Request", "TensorRef", "Token",
+    "bake", "convert", "convert_base", "diff", "host", "identify", "merge", "open", "open_base", "registry", "run",
+    "save", "validate",
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> object:

@@ -22,6 +22,8 @@ from pictures import (
 from safetensors.torch import save_file
 from train import ADAPTER_NAME, Pipeline, Settings, add_token, train_lora
 
+import lorry
+
 TOYBOX_PACKAGE = "lorry_plugins.backends.toybox"
 SPRITES = Path(__file__).with_name("sprites.npz")
 
@@ -93,6 +95,14 @@ def save_lora(pipeline: Pipeline, folder: Path) -> None:
     )
 
 
+def package(folder: Path) -> None:
+    """Write the two files the package carries: the raccoon with its word in kohya's dialect, the style as it is."""
+    parts = [folder / "raccoon" / name for name in ("pytorch_lora_weights.safetensors", "learned_embeds.safetensors")]
+    lorry.save(lorry.open(parts), folder / "raccoon.safetensors", "kohya", force=True)
+    style = lorry.open(folder / "style" / "pytorch_lora_weights.safetensors")
+    lorry.save(style, folder / "style.safetensors", "diffusers", force=True)
+
+
 def report(name: str, losses: list[float], folder: Path) -> None:
     """Print how the loss went and how large the files are."""
     first, last = (sum(part) / len(part) for part in (losses[:20], losses[-20:]))
@@ -117,6 +127,8 @@ def main() -> None:
             started = time.perf_counter()
             make(base, book, arguments.out / name)
             print(f"{name}: {time.perf_counter() - started:.1f} s", flush=True)
+    if arguments.only is None:
+        package(arguments.out)
 
 
 if __name__ == "__main__":

@@ -67,7 +67,7 @@ def find_file(store: LocalStore, sha256: str) -> list[tuple[Reference, str]]:
 
 @contextmanager
 def _opened(store: LocalStore) -> Iterator[sqlite3.Connection]:
-    """Open the index, up to date; the transaction is committed at the end."""
+    """Open the index, up to date, and close it at the end."""
     try:
         connection = _prepare(store.layout.index, store)
     except sqlite3.OperationalError:  # a home that is missing or read-only, a disk that cannot lock

@@ -119,12 +119,12 @@ def _describe(  # noqa: PLR0913  what a version is made of
 def _choose(sources: Sequence[Path]) -> dict[str, Path]:
     """Return the files by their paths in the version; raise InvalidArgument where two have the same."""
     chosen: dict[str, Path] = {}
-    for source in sources:
-        for path, file in _walk(source):
-            twice = next((known for known in chosen if same_file_key(known) == same_file_key(path)), None)
-            if twice is not None:
-                raise InvalidArgument(f"{chosen[twice]} and {file} would both be named {path}; rename one of them")
-            chosen[check_path(path)] = file
+    taken: dict[str, Path] = {}
+    for path, file in (each for source in sources for each in _walk(source)):
+        other = taken.setdefault(same_file_key(check_path(path)), file)
+        if other is not file:
+            raise InvalidArgument(f"{other} and {file} would both be named {path}; rename one of them")
+        chosen[path] = file
     if not chosen:
         raise InvalidArgument("there is nothing to publish; name at least one file")
     return chosen

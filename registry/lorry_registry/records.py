@@ -104,19 +104,13 @@ class Records:
 
     def log_publish(self, version: Version, digest: str) -> None:
         """Add a publish to the log, unless it stands there."""
-        if self.published(version) is None:
+        if str(version) not in self.published():
             self.log("publish", version=str(version), manifest=digest)
 
-    def published(self, version: Version) -> str | None:
-        """Return when a version was published, as the log has it."""
-        return next(
-            (
-                str(entry.get("time", ""))
-                for entry in self.history()
-                if (entry.get("event"), entry.get("version")) == ("publish", str(version))
-            ),
-            None,
-        )
+    def published(self) -> dict[str, str]:
+        """Return when each version was published, as the log has it."""
+        events = (entry for entry in self.history() if entry.get("event") == "publish")
+        return {str(entry.get("version")): str(entry.get("time")) for entry in events}
 
     def _version_file(self, version: Version) -> Path:
         return self._folder / "versions" / str(version)

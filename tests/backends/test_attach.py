@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from safetensors.torch import save_file
 
 from lorry.compose.pipeline_model import PipelineModel
 from lorry.errors import Incompatible, InvalidArgument, Unmapped
 from lorry.ir import Adapter, Layer, ModulePath, Report
 from lorry.ops.bake import bake
 from lorry.ops.base import open_base
+from lorry.ops.write_base import write_base
 from lorry.plugin.backend import Load
 from lorry.plugin.host import Host
 from lorry_plugins.backends.flux.model import load as load_flux
@@ -128,13 +127,8 @@ def test_baked_weights_draw_what_attached_adapters_draw(model: PipelineModel, pl
     before = model.generate(PROMPT)
     model.attach(adapters)
     attached = model.generate(PROMPT)
-    base = open_base(bases()[name])
-    baked = bake(base, adapters, plugins=plugins)
     folder = tmp_path / name
-    shutil.copytree(bases()[name], folder)
-    for file, names in base.files.items():
-        tensors = {key: baked[ours] for key, ours in names.items()}
-        save_file(tensors, folder / file.relative_to(base.path), metadata={"format": "pt"})
+    write_base(bake(open_base(bases()[name]), adapters, plugins=plugins), folder)
     other = LOAD[model.base](folder, "cpu", None)
     drawn = other.generate(PROMPT)
     other.close()

@@ -19,6 +19,10 @@ class Combination(NamedTuple):
     component: Component
     kind: Kind
 
+    def __repr__(self) -> str:
+        """Say it briefly, for reports of failures."""
+        return f"{self.dialect.name} {self.model.id} {self.component.name} {self.kind.name}"
+
     @property
     def scheme(self) -> str:
         """The scheme the dialect writes the component in."""

@@ -34,12 +34,10 @@ def views(component: Component, scheme: str) -> tuple[View, ...]:
 
 def shape(model: BaseModel, component: Component, template: str, unit: int, width: int) -> tuple[int, ...]:
     """Return a weight shape that the base's own views and probes allow, at any width."""
-    rows = unit * _share(component, template)
-    axes = [
-        probe.ndim
-        for probe in model.probes
-        if probe.ndim and probe.component == component.name and template.endswith(probe.module)
-    ]
+    probes = [each for each in model.probes if each.component == component.name and template.endswith(each.module)]
+    ratio = next((each.ratio for each in probes if each.ratio), None)
+    rows = ratio * width if ratio else unit * _share(component, template)
+    axes = [each.ndim for each in probes if each.ndim]
     if axes:
         return (rows, width, *(1 for _ in range(axes[0] - 2)))
     return (rows, width, 3, 3) if "conv" in template.rpartition(".")[2] else (rows, width)
@@ -49,12 +47,12 @@ def base_of(model: BaseModel, unit: int = 3, width: int = 5, dtype: torch.dtype 
     """Return a base with every module the table has, indices 0 and 1, in memory."""
     generator = torch.Generator().manual_seed(0)
     tensors = {
-        f"{component.name}.{filled(template, (index,))}.weight": TensorRef.from_torch(
+        f"{component.name}.{filled(template, numbers)}.weight": TensorRef.from_torch(
             torch.randn(shape(model, component, template, unit, width), generator=generator).to(dtype)
         )
         for component in model.components
         for template in component.modules
-        for index in (0, 1)
+        for numbers in itertools.product((0, 1), repeat=3)
     }
     return Base(id=model.id, path=Path(model.id), tensors=tensors, files={})
 

@@ -22,6 +22,7 @@ COMMANDS: Mapping[str, str] = {
     "identify": "Name format, base and kinds, with every candidate's reasons.",
     "validate": "Check a file thoroughly; exit 0 only if nothing is wrong.",
     "convert": "Write an adapter in another format, with proof.",
+    "convert-base": "Write a base model in another layout.",
     "merge": "Make one adapter of several.",
     "bake": "Add adapters to a base model's weights.",
     "diff": "Compare two adapters layer by layer.",
@@ -41,7 +42,7 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002  click's signature
         """Import one command."""
         if cmd_name in COMMANDS:
-            module = importlib.import_module(f"lorry.cli.{cmd_name}")
+            module = importlib.import_module(f"lorry.cli.{cmd_name.replace('-', '_')}")
             return _command(module, "command")
         added = self._added()
         if cmd_name not in added:

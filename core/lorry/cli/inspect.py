@@ -44,6 +44,7 @@ def command(path: tuple[str, ...], base: str | None, layers: bool, as_json: bool
 
 def describe(adapter: Adapter) -> dict[str, Any]:
     """Return the facts about an adapter that a person asks first."""
+    from lorry.ops.identify import target_shapes, variants
     from lorry.plugin.host import host
 
     stacks = [layer for each in adapter.layers.values() for layer in each]
@@ -52,10 +53,12 @@ def describe(adapter: Adapter) -> dict[str, Any]:
     kinds = host().kinds()
     ranks = Counter(rank(layer.slots) for layer in stacks if (rank := kinds[layer.kind].rank))
     base = host().base_models()[adapter.base]
+    fitting = variants(base, target_shapes(adapter.layers, host()))
     return {
         "files": [str(path) for frame in adapter.origin for path in frame.source.paths],
         "format": [f"{frame.dialect}+{frame.container}" for frame in adapter.origin],
         "base": f"{base.title} ({base.id}@{base.version})",
+        "variant": f"one of {', '.join(fitting)}" if len(fitting) > 1 else "".join(fitting),
         "kinds": list(adapter.kinds),
         "pivotal": "yes: layers and learned tokens" if adapter.tokens and adapter.layers else "",
         "modules": dict(Counter(path.component for path in adapter.layers)),

@@ -27,7 +27,7 @@ _UNUSED = ("safety_checker", "feature_extractor", "image_encoder")
 def pipeline_class(folder: Path, known: Collection[str]) -> str:
     """Return the pipeline class a folder names; raise NotFound, InvalidFile, or Incompatible for one not in `known`."""
     if not folder.is_dir():
-        raise NotFound(f"{folder} is no folder; give a base model's diffusers folder")
+        raise NotFound(f"{folder} is no folder; give a base model's diffusers folder (lorry convert-base writes one)")
     name = str(_index(folder).get("_class_name", ""))
     if name not in known:
         raise Incompatible(
@@ -86,10 +86,11 @@ def _model(folder: Path, name: str, entry: list[Any], dtype: torch.dtype) -> nn.
     library, kind = entry
     if library not in _LIBRARIES:
         raise Incompatible(f"{folder / INDEX}: {name} is {library}.{kind}, code that lorry does not run")
-    cls: Any = getattr(importlib.import_module(library), kind)
+    cls = getattr(importlib.import_module(library), kind)
     if not issubclass(cls, nn.Module):
         return None
-    model, info = cls.from_pretrained(
+    opener: Any = cls
+    model, info = opener.from_pretrained(
         folder / name, local_files_only=True, use_safetensors=True, dtype=dtype, output_loading_info=True
     )
     if missing := sorted(info["missing_keys"]):

@@ -43,7 +43,7 @@ class PipelineModel(ABC):
         multiple: int,
     ) -> None:
         self.base = base
-        self.pipeline = pipeline
+        self.pipeline: Any = pipeline
         self.defaults = defaults
         components: Mapping[str, Any] = pipeline.components
         self.parts: Mapping[str, nn.Module] = {

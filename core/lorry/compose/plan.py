@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from torch import Tensor, nn
@@ -15,7 +16,7 @@ from lorry.ir.adapter import Adapter
 from lorry.ir.layer import Layer
 from lorry.ir.module_path import ModulePath
 from lorry.plugin.host import Host
-from lorry.plugin.kind import Factors, Kind
+from lorry.plugin.kind import Factors, Kind, fits
 
 
 class Use(NamedTuple):
@@ -88,6 +89,8 @@ def plan_layers(adapters: Sequence[Adapter], parts: Mapping[str, Part], plugins:
                 use = Use(number, title, path, layer, plugins.get("kinds", layer.kind), module)
                 _check(use)
                 yield use
+                if use.kind.multiplies_output(layer) and isinstance(getattr(module, "bias", None), nn.Parameter):
+                    yield use._replace(layer=replace(layer, param="bias"))
 
 
 def weight_shape(module: nn.Module, param: str) -> tuple[int, ...]:
@@ -109,12 +112,5 @@ def _check(use: Use) -> None:
     if use.kind.target is None or use.layer.param != "weight":
         return
     wanted, found = use.kind.target(use.layer.slots), weight_shape(use.module, "weight")
-    if not _agree(wanted, found):
+    if not fits(wanted, found):
         raise Incompatible(f"{use} is for a weight of shape {list(wanted)}, and this model's is {list(found)}")
-
-
-def _agree(wanted: tuple[int, ...], found: tuple[int, ...]) -> bool:
-    """-1 takes any size; a linear layer and a 1x1 convolution over the same channels take the same factors."""
-    axes = max(len(wanted), len(found))
-    padded = ((*shape, *(1 for _ in range(axes - len(shape)))) for shape in (wanted, found))
-    return all(a in (-1, b) for a, b in zip(*padded, strict=True))

@@ -106,6 +106,12 @@ class TensorRef:
             raise InvalidArgument(f"shape {list(self.shape)} cannot be viewed as {list(shape)}")
         return replace(self, shape=shape)
 
+    def transpose(self) -> TensorRef:
+        """View a matrix with its axes the other way round; held in memory while it is read."""
+        if len(self.shape) != 2 or BITS[self.dtype] % 8:  # noqa: PLR2004  a matrix has two axes
+            raise InvalidArgument(f"{self.dtype}{list(self.shape)} is no matrix to transpose")
+        return TensorRef(self.dtype, self.shape[::-1], (Segment(_Transposed(self), 0, self.nbytes),))
+
     @staticmethod
     def cat(refs: Sequence[TensorRef]) -> TensorRef:
         """View several tensors of one dtype and one row shape as one, along the leading axis."""
@@ -184,6 +190,20 @@ class TensorRef:
                 found.append(Segment(source, first + low, first + high))
             at += last - first
         return tuple(found)
+
+
+@dataclass(frozen=True, slots=True)
+class _Transposed:
+    """The bytes of a matrix, column after column."""
+
+    ref: TensorRef
+
+    def read_into(self, start: int, buffer: memoryview) -> None:
+        rows, columns = self.ref.shape
+        width = BITS[self.ref.dtype] // 8
+        data = memoryview(self.ref.tobytes()).cast("c" if width == 1 else {2: "H", 4: "I", 8: "Q"}[width])
+        turned = b"".join(data[column::columns].tobytes() for column in range(columns)) if rows else b""
+        buffer[:] = turned[start : start + len(buffer)]
 
 
 def from_bytes(dtype: str, shape: tuple[int, ...], data: bytes) -> TensorRef:

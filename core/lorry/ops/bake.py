@@ -72,17 +72,33 @@ def bake(base: Base, adapters: Sequence[Weighted], *, partial: bool = False, plu
     plugins = plugins or host()
     if adapters:
         require_torch("baking")
+        check_plain(base)
     changes: dict[str, list[tuple[Layer, float]]] = {}
     for adapter, strength in weighted(adapters):
         check_understood(adapter, partial=partial)
         check_fits(adapter, base, plugins)
         for path, layers in adapter.layers.items():
             for layer in layers:
+                kind = plugins.get("kinds", layer.kind)
+                if kind.timestep:
+                    raise Incompatible(
+                        f"what {kind.title} does at {path} depends on the timestep, and no weight can hold that"
+                    )
                 name = f"{path}.{layer.param}"
                 if name not in base.tensors:
                     raise Incompatible(f"the adapter changes {name}, and {base.path} has no such parameter")
                 changes.setdefault(name, []).append((layer, strength))
+                if kind.multiplies_output(layer) and f"{path}.bias" in base.tensors:
+                    changes.setdefault(f"{path}.bias", []).append((layer, strength))
     return Baked(base=base, changes=changes, plugins=plugins)
+
+
+def check_plain(base: Base) -> None:
+    """Raise Incompatible where the weights are quantised, so that no number can be added to them."""
+    if base.quantised:
+        raise Incompatible(
+            f"{base.path} holds {base.quantised}, which no arithmetic here can use; take the base's unquantised weights"
+        )
 
 
 def weighted(adapters: Sequence[Weighted]) -> list[tuple[Adapter, float]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from lorry.errors import InvalidArgument, NotRepresentable
@@ -15,7 +15,7 @@ from lorry.ir.token import Token
 from lorry.ops import views
 from lorry.ops.grammar import Grammar, Spelled
 from lorry.ops.names import Target
-from lorry.ops.stack import flattened, stack
+from lorry.ops.stack import flattened, folded, stack
 from lorry.ops.style import ORIGIN_KEY, RECIPE_KEY, Style
 from lorry.plugin.dialect import Dialect, NamedLayer
 from lorry.plugin.kind import ALPHA, Kind
@@ -38,23 +38,42 @@ class Encoder:
         self._style = style or Style(dialect=grammar.dialect.name)
         self._kinds = {kind.name: kind for kind in grammar.kinds}
         self._returning = style is not None
+        self._facts = grammar.dialect.facts(TensorMap(tensors={}, metadata=adapter.metadata))
         self.lost: dict[str, str] = {}
         """What the dialect cannot hold, by layer or token, with the reason."""
 
     def encode(self) -> TensorMap:
         """Return the tensors, header and side files; what cannot be held is left out and told in `lost`."""
-        named = list(self._named())
+        named = self._named()
+        before = set(self.lost)
+        fields = self._header([each for each, _, _ in named])
+        refused = self.lost.keys() - before
         tensors: dict[str, TensorRef] = {}
         for each, spelled, target in named:
-            tensors |= self._slots(each, spelled, target)
+            if str(each.path) in refused:
+                continue
+            made = self._slots(each, spelled, target)
+            if any(key in tensors and not tensors[key].same(ref) for key, ref in made.items()):
+                self.lost[str(each.path)] = f"{min(made.keys() & tensors.keys())} is the name of another layer already"
+            else:
+                tensors |= made
         tokens = self._tokens()
-        fields = self._header([each for each, _, _ in named])
-        return TensorMap(
+        spelt = TensorMap(
             tensors={**tensors, **tokens.tensors},
-            metadata=self._metadata(fields.metadata),
+            metadata={**self._metadata(fields.metadata), **tokens.metadata},
             values=tokens.values,
             sides=fields.sides,
         )
+        return self._renamed(spelt)
+
+    def _renamed(self, spelt: TensorMap) -> TensorMap:
+        """Return the tensors under the keys of the file, where those are no templates."""
+        renaming = self._grammar.dialect.renaming
+        if renaming is None:
+            return spelt
+        made, lost = renaming.write(spelt)
+        self.lost |= lost
+        return made
 
     def _named(self) -> list[tuple[NamedLayer, Spelled, Target]]:
         """Give every layer its spelling, prefix and name, joining the parts of fused modules."""
@@ -74,17 +93,46 @@ class Encoder:
                 why = f"{kind.name} layers of unequal parts cannot be joined into {target.name}"
                 self.lost |= {str(ModulePath(component, name)): why for name in parts}
                 continue
-            if layer.scale == 0 and kind.factors and self._with_alpha(layer):
+            if layer.scale == 0 and ALPHA in spelled.spelling.slots.values() and self._with_alpha(layer):
+                if not kind.factors:
+                    self.lost |= {str(ModulePath(component, name)): "a scale of 0 cannot be told" for name in parts}
+                    continue
                 layer = _silenced(layer, kind)
+            if layer.scale != 1 and ALPHA not in spelled.spelling.slots.values() and not self._grammar.dialect.header:
+                if kind.factors:
+                    layer = folded(layer, kind)
+                elif spelled.spelling.write(layer, self._facts) == layer:
+                    self.lost |= {str(ModulePath(component, name)): "no scale can be told" for name in parts}
+                    continue
             rank = kind.rank(layer.slots) if kind.rank else 1
             found.append((NamedLayer(prefix, target.name, at, layer, rank), spelled, target))
-        return found
+        return list(self._beside(found))
+
+    def _beside(
+        self, found: Sequence[tuple[NamedLayer, Spelled, Target]]
+    ) -> Iterator[tuple[NamedLayer, Spelled, Target]]:
+        """Divide what is spelled beside another layer by that one's scale, which is going to multiply it."""
+        scales = {(named.prefix, named.module, named.layer.kind): named.layer.scale for named, _, _ in found}
+        for named, spelled, target in found:
+            beside = spelled.spelling.beside
+            if not beside:
+                yield named, spelled, target
+                continue
+            scale = next((scales[at] for kind in beside if (at := (*named[:2], kind)) in scales), 0.0)
+            if scale:
+                layer = replace(named.layer, scale=named.layer.scale / scale)
+                yield named._replace(layer=layer), spelled, target
+            else:
+                self.lost[str(named.path)] = f"its {named.layer.param} can only stand beside {' or '.join(beside)}"
 
     def _grouped(self) -> dict[tuple[str, str, str, str, Target], dict[str, Layer]]:
         groups: dict[tuple[str, str, str, str, Target], dict[str, Layer]] = {}
+        present: dict[str, set[str]] = {}
+        for path in self._adapter.layers:
+            present.setdefault(path.component, set()).add(path.name)
         for path, layers in self._adapter.layers.items():
             prefix, scheme = self._naming(path.component)
-            target = self._grammar.covering(path.component, scheme, path.name)
+            target = self._grammar.covering(path.component, scheme, path.name, present[path.component])
             if target is None:
                 self.lost[str(path)] = f"{self._grammar.dialect.title} has no name for it"
                 continue
@@ -92,6 +140,9 @@ class Encoder:
             for layer in layers:
                 by_kind.setdefault((layer.kind, layer.param), []).append(layer)
             for (kind, param), same in by_kind.items():
+                if len(same) > 1 and not self._kinds[kind].factors:
+                    self.lost[str(path)] = f"{len(same)} layers of kind {kind} cannot be put together"
+                    continue
                 layer = same[0] if len(same) == 1 else stack([(each, 1.0) for each in same], self._kinds[kind])
                 groups.setdefault((path.component, kind, param, prefix, target), {})[path.name] = layer
         return groups
@@ -106,23 +157,31 @@ class Encoder:
         return (prefix, scheme) if known else (naming.prefixes[0], naming.schemes[0])
 
     def _spelled(self, kind: Kind, parts: Mapping[str, Layer], param: str) -> Spelled | str:
-        slots = {slot for layer in parts.values() for slot in layer.slots}
         for each in self._grammar.spelled:
-            if each.kind is kind and slots <= set(each.spelling.slots.values()) and param == "weight":
+            if each.kind is not kind or each.spelling.param != param:
+                continue
+            written = [each.spelling.write(layer, self._facts) for layer in parts.values()]
+            known = {*each.spelling.slots.values(), *each.spelling.shared.values()}
+            if all(layer is not None and layer.slots.keys() <= known for layer in written):
                 return each
+        slots = {slot for layer in parts.values() for slot in layer.slots}
         return f"it does not spell {kind.title} layers with {', '.join(sorted(slots))} of a {param}"
 
     def _slots(self, named: NamedLayer, spelled: Spelled, target: Target) -> dict[str, TensorRef]:
-        layer = named.layer
+        spelling, layer = spelled.spelling, spelled.spelling.write(named.layer, self._facts)
+        if layer is None:
+            self.lost[str(named.path)] = f"{spelled.kind.title} has no such spelling once its parts are joined"
+            return {}
+        shared = {slot: key for key, slot in spelling.shared.items()}
         made = {
-            self._grammar.key(named.prefix, target, spelled.spelling.suffix(slot)): ref
+            shared.get(slot) or self._grammar.key(named.prefix, target, spelling.suffix(slot)): ref
             for slot, ref in layer.slots.items()
         }
-        if ALPHA in spelled.spelling.slots.values() and self._with_alpha(layer):
-            key = self._grammar.key(named.prefix, target, spelled.spelling.suffix(ALPHA))
-            own = next(iter(layer.slots.values())).dtype
-            dtype = self._style.alpha.get(repr(layer.scale * named.rank), own)
-            made[key] = _alpha(layer.scale, named.rank, dtype, self._style.alpha_shape)
+        if ALPHA in spelling.slots.values() and self._with_alpha(layer):
+            rank = named.rank or 1  # where there is none, no alpha is taken for anything
+            dtype = self._style.alpha.get(repr(layer.scale * rank), next(iter(layer.slots.values())).dtype)
+            key = self._grammar.key(named.prefix, target, spelling.suffix(ALPHA))
+            made[key] = _alpha(layer.scale, rank, dtype, self._style.alpha_shape)
         return made
 
     def _with_alpha(self, layer: Layer) -> bool:
@@ -141,7 +200,8 @@ class Encoder:
             scale = header.read(kept)
             if scale and all(scale(each.prefix, each.module, each.rank) == each.layer.scale for each in named):
                 return kept
-        if self._returning and all(each.layer.scale == 1 for each in named):
+        had = self._style.header or self._style.sides
+        if self._returning and not had and all(each.layer.scale == 1 for each in named):
             return TensorMap(tensors={})  # the file had no header, and scale 1 needs none
         try:
             fields = header.write(named)

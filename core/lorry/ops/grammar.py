@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import NamedTuple
 
+from lorry.ir.tensor_map import TensorMap
 from lorry.ops.names import OWN, NameTable, Target, name_table
 from lorry.plugin.base_model import BaseModel, Component, Naming
 from lorry.plugin.dialect import Dialect
@@ -53,6 +55,12 @@ class Grammar:
         """Every suffix any of them uses."""
         return frozenset(suffix for each in self.spelled for suffix in each.spelling.slots)
 
+    def spelled_keys(self, source: TensorMap) -> Mapping[str, str]:
+        """Return each key of a source as the dialect's templates spell it, by the key itself."""
+        renaming = self.dialect.renaming
+        renamed = renaming.read(source) if renaming else {}
+        return {key: renamed.get(key, key) for key in source.tensors}
+
     def split(self, key: str) -> tuple[str, str] | None:
         """Cut a key into the part before a known suffix and that suffix; None where no suffix is known."""
         at = key.find(".")
@@ -85,12 +93,17 @@ class Grammar:
         found = self.base.component(component)
         return _naming(found, self.dialect.naming) if found and _speaks(found, self.dialect.naming) else None
 
-    def covering(self, component: str, scheme: str, module: str) -> Target | None:
-        """Return what a scheme has for one of our modules: itself, or the fused module it is part of."""
+    def covering(self, component: str, scheme: str, module: str, present: Container[str] = ()) -> Target | None:
+        """Return what a scheme has for one of our modules: itself, or the fused module it is part of.
+
+        Where several fused modules hold it, the first one whose parts are all `present`, else the first one.
+        """
         found = self.base.component(component)
         if found is None:
             return None
-        return next(name_table(found, scheme, self.dialect.separator).covering(module), None)
+        targets = list(name_table(found, scheme, self.dialect.separator).covering(module))
+        whole = (target for target in targets if all(part in present for part in target.parts))
+        return next(whole, targets[0] if targets else None)
 
     def encoder(self, name: str) -> str | None:
         """Return the component an encoder name (clip_l, t5 …) stands for; "" is the only text encoder there is."""

@@ -12,7 +12,7 @@ from lorry.ir.module_path import ModulePath
 from lorry.ir.tensor_map import TensorMap
 from lorry.ops.grammar import compiled
 from lorry.ops.parse import Draft, Shapes, parse
-from lorry.plugin.base_model import BaseModel
+from lorry.plugin.base_model import BaseModel, Probe
 from lorry.plugin.host import Host
 
 _CLAIM_FIELDS = ("ss_base_model_version", "modelspec.architecture")
@@ -70,8 +70,18 @@ def candidates(
     shapes: Shapes | None = None,
 ) -> tuple[Candidate, ...]:
     """Ask every dialect about a source, for every base or for one; best first."""
+    for dialect in plugins.dialects().values():
+        stranger = Candidate(dialect=dialect.name, reason=f"{dialect.title}: {dialect.unreadable}")
+        if names_stranger(stranger, source, plugins):
+            return (stranger,)
     found = list(_ask(source, plugins, base, shapes))
     return tuple(sorted(found, key=lambda each: each.rank, reverse=True))
+
+
+def names_stranger(candidate: Candidate, source: TensorMap, plugins: Host) -> bool:
+    """Tell whether a candidate says that the source is something else by name, which lorry does not read."""
+    dialect = plugins.dialects()[candidate.dialect]
+    return bool(dialect.unreadable) and dialect.refuse(source) is None
 
 
 def _ask(source: TensorMap, plugins: Host, only: str | None, shapes: Shapes | None) -> Iterator[Candidate]:
@@ -151,11 +161,36 @@ def probe_shapes(base: BaseModel, shapes: Mapping[ModulePath, tuple[int, ...]]) 
         path, shape = hits[0]
         if probe.present is False:
             return f"{path} exists, and {base.title} has none", 0
-        if probe.ndim is not None and len(shape) != probe.ndim:
+        told = len(shape) < 3 or shape[-1] != -1  # noqa: PLR2004  a kernel that the layer does not tell
+        if probe.ndim is not None and told and len(shape) != probe.ndim:
             return f"{path} has {len(shape)} axes, {base.title} has {probe.ndim}", 0
-        if probe.width is not None and len(shape) > 1:
-            evidence += 1 if shape[1] == probe.width else -1
+        if probe.ratio and len(shape) > 1 and -1 not in shape[:2] and shape[0] != probe.ratio * shape[1]:
+            return f"{path} is {shape[0]} by {shape[1]}, {base.title} has {probe.ratio} to 1", 0
+        if probe.widths and len(shape) > 1 and shape[1] != -1:
+            evidence += 1 if shape[1] in probe.widths else -1
     return "", evidence
+
+
+def variants(base: BaseModel, shapes: Mapping[ModulePath, tuple[int, ...]], *, whole: bool = False) -> tuple[str, ...]:
+    """Return the published models of a family that no shape contradicts; none at widths that were never published.
+
+    What is missing only speaks against a variant where the shapes are those of a `whole` base model.
+    """
+    return tuple(
+        name for name, probes in base.variants.items() if all(_agrees(probe, shapes, whole=whole) for probe in probes)
+    )
+
+
+def _agrees(probe: Probe, shapes: Mapping[ModulePath, tuple[int, ...]], *, whole: bool) -> bool:
+    hits = [
+        shape
+        for path, shape in shapes.items()
+        if path.component == probe.component and path.name.endswith(probe.module)
+    ]
+    if not hits:
+        return not (probe.present and whole)
+    widths = {shape[1] for shape in hits if len(shape) > 1} - {-1}
+    return probe.present is not False and (not probe.widths or widths <= set(probe.widths))
 
 
 def _probe(base: BaseModel, draft: Draft, plugins: Host) -> tuple[str, int]:

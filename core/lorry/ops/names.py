@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from functools import cache, cached_property
+from functools import cache, cached_property, lru_cache
 from typing import NamedTuple
 
 from lorry.errors import Conflict
@@ -29,8 +29,19 @@ class Target(NamedTuple):
 
     name: str
     parts: tuple[str, ...]
-    rows: tuple[int, ...]
-    flip: bool
+    rows: tuple[int, ...] = (1,)
+    flip: bool = False
+    params: tuple[tuple[str, str], ...] = ()
+    transposed: bool = False
+    conv: bool = False
+
+    def own_param(self, param: str) -> str:
+        """Return our name of the scheme's parameter."""
+        return dict(self.params).get(param, param)
+
+    def their_param(self, param: str) -> str:
+        """Return the scheme's name of our parameter."""
+        return next((theirs for theirs, ours in self.params if ours == param), param)
 
 
 class _Template(NamedTuple):
@@ -55,13 +66,21 @@ class NameTable:
         self.scheme = scheme
         self._component, self._separator, self._views = component, separator, views
 
-    def find(self, name: str) -> Target | None:
-        """Return what `name` stands for, or None; raise Conflict where two templates claim it."""
+    @cached_property
+    def bare(self) -> bool:
+        """Whether some modules have a parameter that goes by the module's own name alone."""
+        return any(theirs == "" for view in self._views for theirs, _ in view.params)
+
+    def find(self, name: str, param: str | None = None) -> Target | None:
+        """Return what `name`, with the scheme's `param` where one is given, stands for, or None.
+
+        Raises Conflict where two templates claim it.
+        """
         shape, numbers = _cut(name, self._separator)
         found = {
             _fill(template.view, indices)
             for template in self._by_name.get(shape, ())
-            if (indices := template.match(numbers)) is not None
+            if _has(template.view, 0, param) and (indices := template.match(numbers)) is not None
         }
         if len(found) > 1:
             raise Conflict(
@@ -70,11 +89,11 @@ class NameTable:
             )
         return found.pop() if found else None
 
-    def covering(self, module: str) -> Iterator[Target]:
-        """Yield what the scheme has for our `module`, in table order: alone, or as part of a fused module."""
+    def covering(self, module: str, param: str | None = None) -> Iterator[Target]:
+        """Yield what the scheme has for our `module`, or for our `param` of it: alone, or as part of a fused module."""
         shape, numbers = _cut(module, ".")
         for template in self._by_part.get(shape, ()):
-            indices = template.match(numbers)
+            indices = template.match(numbers) if _has(template.view, 1, param) else None
             if indices is not None:
                 target = _fill(template.view, indices)
                 if module in target.parts:
@@ -114,6 +133,7 @@ def _index(named: Iterable[tuple[str, View]], separator: str) -> dict[tuple[str,
     return table
 
 
+@lru_cache(maxsize=8192)  # a source is read by every base and dialect there is: the same names again and again
 def _cut(name: str, separator: str) -> tuple[tuple[str, ...], tuple[int, ...]]:
     words = name.split(separator)
     numbers = tuple(int(word) for word in words if _is_number(word))
@@ -134,4 +154,9 @@ def _cut_template(template: str, separator: str) -> tuple[tuple[str, ...], tuple
 
 def _fill(view: View, indices: Mapping[str, int]) -> Target:
     parts = tuple(part.format_map(indices) for part in view.parts)
-    return Target(view.name.format_map(indices), parts, view.rows, view.flip)
+    return Target(view.name.format_map(indices), parts, *view[2:])
+
+
+def _has(view: View, side: int, param: str | None) -> bool:
+    """Tell whether a view has a parameter, named as in the scheme (side 0) or as ours (side 1); None stands for any."""
+    return param is None or any(pair[side] == param for pair in view.params) or bool(param and not view.params)

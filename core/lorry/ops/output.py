@@ -28,6 +28,8 @@ def replacing(target: Path, *, force: bool = False) -> Iterator[Path]:
     try:
         yield draft
         _sync(draft)
+        if _exists(target) and not force:
+            raise Conflict(f"{target} appeared meanwhile; nothing was written")
         if draft.is_dir() or target.is_dir():
             _replace_folder(draft, target)
         elif force:

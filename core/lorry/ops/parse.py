@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from lorry.errors import InvalidArgument, InvalidFile
+from lorry.errors import Incompatible, InvalidArgument, InvalidFile
 from lorry.ir.layer import Layer
 from lorry.ir.module_path import ModulePath
 from lorry.ir.tensor import TensorRef
@@ -14,7 +14,7 @@ from lorry.ir.tensor_map import TensorMap
 from lorry.ir.token import Token
 from lorry.ops import views
 from lorry.ops.grammar import Grammar, Place, Spelled
-from lorry.plugin.kind import ALPHA, Kind
+from lorry.plugin.kind import ALPHA, Kind, Spelling, fits
 
 Shapes = Mapping[ModulePath, tuple[int, ...]]
 """Weight shapes of a real base's modules."""
@@ -50,12 +50,18 @@ class _Parser:
         self._source, self._grammar, self._shapes = source, grammar, shapes
         self._header = grammar.dialect.header
         self._scale = self._header.read(source) if self._header else None
+        self._facts = grammar.dialect.facts(source)
+        shared = {key for each in grammar.spelled for key in each.spelling.shared}
+        self._shared = {key: ref for key, ref in source.tensors.items() if key in shared}
+        self._covers: dict[frozenset[str], list[tuple[Spelled, list[str]]]] = {}
         self._draft = Draft()
 
     def parse(self) -> Draft:
         modules: dict[str, dict[str, str]] = {}
-        for key in self._source.tensors:
-            parts = self._grammar.split(key)
+        for key, spelled in self._grammar.spelled_keys(self._source).items():
+            if key in self._shared:
+                continue
+            parts = self._grammar.split(spelled)
             if parts is None:
                 self._draft.unmapped[key] = "its ending belongs to no installed kind in this dialect"
             else:
@@ -67,6 +73,8 @@ class _Parser:
                 self._draft.unmapped |= dict.fromkeys(keys.values(), reason)
             else:
                 self._read_module(place, keys)
+        for key in self._shared.keys() - self._draft.used.keys():
+            self._draft.unmapped[key] = "no module uses it"
         self._read_tokens()
         return self._draft
 
@@ -83,28 +91,39 @@ class _Parser:
         known = shapes.get(ModulePath(place.component, place.target.parts[0]))
         if known is None or len(place.target.parts) > 1:
             return known is not None
-        for (kind, spelling), suffixes in _cover(keys, self._grammar.spelled):
-            slots = {spelling.slots[suffix]: self._source.tensors[keys[suffix]] for suffix in suffixes}
-            self._rank(place, kind, slots)
-            target = kind.target(slots) if kind.target else ()
-            if any(wanted not in (-1, size) for wanted, size in zip(target, known, strict=False)):
+        for (kind, spelling), suffixes in self._cover(keys):
+            layer, _ = self._spelled(place, kind, spelling, suffixes)
+            if spelling.param == "weight" and kind.target and not fits(kind.target(layer.slots), known):
                 return False
         return True
 
     def _read_module(self, place: Place, keys: Mapping[str, str]) -> None:
         self._check_new(place, keys)
         left = dict(keys)
-        for (kind, spelling), suffixes in _cover(keys, self._grammar.spelled):
-            slots = {spelling.slots[suffix]: self._source.tensors[keys[suffix]] for suffix in suffixes}
-            parts = views.split(self._layer(place, kind, slots), kind, place.target)
-            used = [left.pop(suffix) for suffix in suffixes]
+        reason = "stands there without the slots it belongs to"
+        scales: dict[str, float] = {}
+        for (kind, spelling), suffixes in sorted(self._cover(keys), key=lambda each: bool(each[0].spelling.beside)):
+            scale = next((scales[each] for each in spelling.beside if each in scales), None)
+            if spelling.beside and scale is None:
+                continue
+            try:
+                layer = self._layer(place, kind, spelling, suffixes)
+                layer = layer if scale is None else replace(layer, scale=scale)
+                parts = views.split(layer, kind, place.target)
+            except Incompatible as error:
+                reason = str(error)
+                continue
+            scales[kind.name] = layer.scale
+            for suffix in suffixes:
+                del left[suffix]
+            used = [*suffixes.values(), *(key for key in spelling.shared if key in self._shared)]
             for name, part in zip(place.target.parts, parts, strict=True):
                 path = ModulePath(place.component, name)
                 self._draft.layers.setdefault(path, []).append(part)
                 self._draft.claims.setdefault(path, []).extend(used)
             self._draft.used |= dict.fromkeys(used)
         for suffix, key in left.items():
-            self._draft.unmapped[key] = f"{suffix} stands there without the slots it belongs to"
+            self._draft.unmapped[key] = f"{suffix}: {reason}"
 
     def _check_new(self, place: Place, keys: Mapping[str, str]) -> None:
         for name in place.target.parts:
@@ -115,27 +134,65 @@ class _Parser:
                     f"{next(iter(keys.values()))!r}; which one is meant cannot be told"
                 )
 
-    def _layer(self, place: Place, kind: Kind, slots: dict[str, TensorRef]) -> Layer:
+    def _spelled(
+        self, place: Place, kind: Kind, spelling: Spelling, keys: Mapping[str, str]
+    ) -> tuple[Layer, int | None]:
+        """Make a layer in its kind's own form, with no scale yet, and tell its rank; None where its kind has none."""
+        slots = self._slots(spelling, keys)
+        slots.pop(ALPHA, None)
+        try:
+            layer = spelling.read(Layer(kind=kind.name, slots=slots, param=spelling.param), self._facts)
+            return layer, kind.rank(layer.slots) if kind.rank else None
+        except InvalidFile as error:
+            raise InvalidFile(f"{place.component}.{place.target.name}: {error}") from None
+
+    def _layer(self, place: Place, kind: Kind, spelling: Spelling, keys: Mapping[str, str]) -> Layer:
         """Make a layer, its scale resolved: an alpha tensor first, then the header, else 1."""
-        alpha = slots.pop(ALPHA, None)
-        rank = self._rank(place, kind, slots)
+        layer, rank = self._spelled(place, kind, spelling, keys)
         if rank is None:
-            return Layer(kind=kind.name, slots=slots)
+            return layer
+        alpha = next((key for suffix, key in keys.items() if spelling.slots.get(suffix) == ALPHA), None)
         if alpha is not None:
             # A zero alpha means "alpha = rank" to every tool that writes one (sd-scripts, LyCORIS).
-            stored = _number(alpha, f"{place.component}.{place.target.name}: alpha")
-            return Layer(kind=kind.name, slots=slots, scale=stored / rank if stored else 1.0)
+            stored = _number(self._source.tensors[alpha], f"{place.component}.{place.target.name}: alpha")
+            return replace(layer, scale=layer.scale * stored / rank) if stored and rank else layer
         told = self._scale(place.prefix, place.module, rank) if self._scale else None
         if told is None and self._header is not None:
             self._draft.ambiguous[("scale", self._header.silence)] = None
-        return Layer(kind=kind.name, slots=slots, scale=1.0 if told is None else told)
+        return layer if told is None else replace(layer, scale=layer.scale * told)
 
-    @staticmethod
-    def _rank(place: Place, kind: Kind, slots: Mapping[str, TensorRef]) -> int | None:
-        try:
-            return kind.rank(slots) if kind.rank else None
-        except InvalidFile as error:
-            raise InvalidFile(f"{place.component}.{place.target.name}: {error}") from None
+    def _cover(self, keys: Mapping[str, str]) -> list[tuple[Spelled, dict[str, str]]]:
+        """Choose kinds that explain the keys of one module, by suffix: the one that explains most first."""
+        left = dict(keys)
+        chosen: list[tuple[Spelled, dict[str, str]]] = []
+        while left:
+            for each, suffixes in self._possible(frozenset(left)):
+                covered = {suffix: left[suffix] for suffix in suffixes}
+                if each.spelling.accepts(self._slots(each.spelling, covered)):
+                    chosen.append((each, covered))
+                    left = {suffix: key for suffix, key in left.items() if suffix not in covered}
+                    break
+            else:
+                break
+        return chosen
+
+    def _possible(self, suffixes: frozenset[str]) -> list[tuple[Spelled, list[str]]]:
+        """Return the spellings that have all they need in these suffixes, the one that explains most first."""
+        if suffixes not in self._covers:
+            found = []
+            for each in self._grammar.spelled:
+                spelling = each.spelling
+                covered = [suffix for suffix in spelling.slots if suffix in suffixes]
+                slots = {spelling.slots[suffix] for suffix in covered}
+                slots |= {slot for key, slot in spelling.shared.items() if key in self._shared}
+                if covered and {*spelling.slots.values(), *spelling.shared.values()} - spelling.optional <= slots:
+                    found.append((each, covered))
+            self._covers[suffixes] = sorted(found, key=lambda each: -len(each[1]))
+        return self._covers[suffixes]
+
+    def _slots(self, spelling: Spelling, keys: Mapping[str, str]) -> dict[str, TensorRef]:
+        own = {spelling.slots[suffix]: self._source.tensors[key] for suffix, key in keys.items()}
+        return own | {slot: self._shared[key] for key, slot in spelling.shared.items() if key in self._shared}
 
     def _read_tokens(self) -> None:
         """Offer the keys no layer used to the token layouts the dialect speaks."""
@@ -179,22 +236,3 @@ def _number(ref: TensorRef, what: str) -> float:
     if not math.isfinite(value):
         raise InvalidFile(f"{what} is {value}; a finite number was expected")
     return value
-
-
-def _cover(suffixes: Iterable[str], spelled: Sequence[Spelled]) -> list[tuple[Spelled, list[str]]]:
-    """Choose kinds that explain the suffixes of one module: the one that explains most first."""
-    left = list(suffixes)
-    chosen: list[tuple[Spelled, list[str]]] = []
-    while left:
-        best: tuple[Spelled, list[str]] | None = None
-        for each in spelled:
-            slots = each.spelling.slots
-            covered = [suffix for suffix in left if suffix in slots]
-            required = set(slots.values()) - each.spelling.optional
-            if required <= {slots[suffix] for suffix in covered} and len(covered) > len(best[1] if best else ()):
-                best = each, covered
-        if best is None:
-            break
-        chosen.append(best)
-        left = [suffix for suffix in left if suffix not in best[1]]
-    return chosen

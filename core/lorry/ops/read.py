@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from lorry.errors import Conflict, Incompatible, InvalidArgument, NotFound, NotRecognised
+from lorry.errors import Conflict, Incompatible, InvalidArgument, LorryError, NotFound, NotRecognised
 from lorry.ir.adapter import Adapter
 from lorry.ir.frame import Frame
 from lorry.ir.layer import Layer
@@ -17,9 +18,10 @@ from lorry.ir.tensor import TensorRef
 from lorry.ir.tensor_map import TensorMap
 from lorry.ir.token import Token
 from lorry.ops.files import read_file
-from lorry.ops.identify import Candidate, Identity, candidates, target_shapes
+from lorry.ops.identify import Candidate, Identity, candidates, names_stranger, target_shapes
 from lorry.ops.names import OWN, name_table
 from lorry.plugin.host import Host, host
+from lorry.plugin.kind import fits
 
 if TYPE_CHECKING:
     from lorry.ops.base import Base  # imported where it is used: most readings need no base
@@ -100,11 +102,13 @@ def check_fits(adapter: Adapter, base: Base, plugins: Host | None = None) -> Non
         if path.component not in base.components:
             raise Incompatible(f"the adapter changes {path.component}, and {base.path} has no such component")
         known = base.shapes.get(path)
+        if known is None and base.quantised:
+            continue  # packed weights do not tell their shape
         if known is None:
             raise Incompatible(
                 f"the adapter changes {path}, and {base.path} has no such module: another size of model?"
             )
-        if not _agree(wanted, known):
+        if not fits(wanted, known):
             raise Incompatible(
                 f"the adapter is for another base: its layer at {path} is for a weight of shape {list(wanted)}, "
                 f"and in {base.path} it is {list(known)}"
@@ -117,14 +121,6 @@ def _open(path: AdapterPath, base: Base | None, plugins: Host) -> Adapter:
     chosen = _choose_base(asked)
     adapters = [_assemble(each, found, chosen, plugins) for each, found in zip(sources, asked, strict=True)]
     return adapters[0] if len(adapters) == 1 else _unite(adapters)
-
-
-def _agree(wanted: tuple[int, ...], known: tuple[int, ...]) -> bool:
-    """Tell whether shapes agree; a 1x1 convolution and a linear layer of the same channels take the same factors."""
-    short, long = sorted((wanted, known), key=len)
-    return all(a in (-1, b) or b == -1 for a, b in zip(short, long, strict=False)) and all(
-        each == 1 for each in long[len(short) :]
-    )
 
 
 class _Opened(NamedTuple):
@@ -155,6 +151,8 @@ def _candidates(opened: _Opened, plugins: Host, base: Base | None) -> tuple[Cand
     shapes = base.shapes if base else None
     found = candidates(source, plugins, base.id if base else None, shapes)
     best = found[0] if found else None
+    if best is not None and names_stranger(best, source, plugins):
+        raise NotRecognised(f"{where} is {best.reason}", {best.dialect: best.reason})
     broken = next((each.broken for each in found if each.broken), None)
     if broken and (best is None or best.score < 1):
         raise type(broken)(f"{where}: {broken}")
@@ -166,19 +164,23 @@ def _candidates(opened: _Opened, plugins: Host, base: Base | None) -> tuple[Cand
             titles = {name: model.title for name, model in plugins.base_models().items()}
             raise Incompatible(f"{where} is for {titles[others[0].base]}, not for {titles[base.id]} ({base.path})")
     reasons = {f"{each.dialect} {each.base}".strip(): each.reason for each in found}
-    raise NotRecognised(f"{where} {_strange(source, plugins)}", reasons)
+    raise NotRecognised(f"{where} {_strange(where, source, plugins)}", reasons)
 
 
-def _strange(source: TensorMap, plugins: Host) -> str:
+def _strange(where: Path, source: TensorMap, plugins: Host) -> str:
     if not source.tensors:
         return "holds no tensors"
+    with suppress(LorryError):
+        base = _base(where, plugins)
+        title = plugins.base_models()[base.id].title
+        return f"is a base model ({title}, {base.layout}), not an adapter: give it as --base, or see lorry convert-base"
     for model in plugins.base_models().values():
         for component in model.components:
             table = name_table(component, OWN, ".")
             hits = sum(1 for key in source.tensors if table.find(key.rpartition(".")[0]))
             if hits * 2 > len(source.tensors):
                 what = f"{model.title}, {component.name}"
-                return f"is a base model's weights ({what}), not an adapter; open its folder with open_base"
+                return f"is a part of a base model ({what}), not an adapter; give the folder it belongs to as --base"
     families = sorted({key.rsplit(".", 2)[-1] if "." in key else key for key in source.tensors})[:4]
     example = next(iter(source.tensors))
     return (

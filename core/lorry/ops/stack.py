@@ -43,6 +43,17 @@ def flattened(layer: Layer, kind: Kind) -> Layer:
     return Layer(kind=built.kind, slots=built.slots, scale=layer.scale, param=layer.param, options=layer.options)
 
 
+def folded(layer: Layer, kind: Kind) -> Layer:
+    """Return the layer with its scale multiplied into its factors, for formats that keep no scale."""
+    if kind.factors is None or kind.build is None or kind.target is None:
+        raise Incompatible(f"layers of kind {kind.name} have no factors to multiply a scale into")
+    require_torch("multiplying the scale into the factors")
+    made = kind.factors(layer)
+    built = kind.build(Factors(made.down, made.up * layer.scale), kind.target(layer.slots))
+    dtypes = {ref.dtype for ref in layer.slots.values()}
+    return _narrowed(built, dtypes.pop()) if len(dtypes) == 1 else built
+
+
 def _rescaled(layer: Layer, scale: float) -> Layer:
     return Layer(kind=layer.kind, slots=layer.slots, scale=scale, param=layer.param, options=layer.options)
 

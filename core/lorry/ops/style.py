@@ -45,8 +45,8 @@ def style_of(frame: Frame, grammar: Grammar) -> Style:
     alpha_suffixes = {
         suffix for each in grammar.spelled for suffix, slot in each.spelling.slots.items() if slot == ALPHA
     }
-    for key, ref in frame.source.tensors.items():
-        parts = grammar.split(key)
+    for key, spelled in grammar.spelled_keys(frame.source).items():
+        ref, parts = frame.source.tensors[key], grammar.split(spelled)
         if parts is None:
             continue
         for place in grammar.places(parts[0])[:1]:

@@ -25,6 +25,8 @@ def split(layer: Layer, kind: Kind, target: Target) -> list[Layer]:
 
     Raises InvalidFile where its rows do not divide, and Incompatible where this layer only makes sense whole.
     """
+    if len(target.parts) == 1:
+        layer = replace(layer, slots=_own(layer.slots, 0))
     rows = {slot: ref for slot, ref in layer.slots.items() if slot in kind.row_slots}
     whole = [slot for slot in layer.slots if slot in kind.whole_slots]
     shares = (1, 1) if target.flip else target.rows
@@ -45,7 +47,7 @@ def split(layer: Layer, kind: Kind, target: Target) -> list[Layer]:
     if target.flip:
         return [replace(layer, slots={**layer.slots, **{slot: flip(ref) for slot, ref in rows.items()}})]
     if len(target.parts) == 1:
-        return [replace(layer, slots=_own(layer.slots, 0))]
+        return [layer]
     return [
         replace(layer, slots=_own({**layer.slots, **{slot: _part(ref, target, at) for slot, ref in rows.items()}}, at))
         for at in range(len(target.parts))
@@ -58,6 +60,9 @@ def join(parts: Sequence[Layer | None], kind: Kind, target: Target) -> Layer | N
     A missing part (None) changes nothing in the base and is joined as zeros.
     """
     first = next(part for part in parts if part is not None)
+    whole = any(slot in kind.whole_slots for part in parts if part is not None for slot in part.slots)
+    if whole and (len(parts) > 1 or target.flip):
+        return None
     if len(parts) == 1:
         slots = {
             slot: flip(ref) if target.flip and slot in kind.row_slots else ref for slot, ref in first.slots.items()

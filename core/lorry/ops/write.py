@@ -78,6 +78,8 @@ def chosen(format: str, plugins: Host) -> tuple[Dialect, Container]:  # noqa: A0
     """Return the dialect and container a format names; raise UnknownName."""
     name, _, container = format.partition("+")
     dialect: Dialect = plugins.get("dialects", name)
+    if dialect.unreadable:
+        raise InvalidArgument(f"{dialect.title} is not written: {dialect.unreadable}")
     return dialect, plugins.get("containers", container or dialect.containers[0])
 
 
@@ -94,7 +96,7 @@ def encode(
     if strange:
         check_understood(adapter, partial=lossy)
     style = _style(adapter, dialect, own, plugins)
-    replayed, rest = _replay(adapter, own, whole=dialect.header is not None) if own else ({}, adapter)
+    replayed, rest = _replay(adapter, own, whole=bool(dialect.header or dialect.renaming)) if own else ({}, adapter)
     if own is None:
         rest = views.separated(rest, plugins.kinds())
     encoder = Encoder(rest, grammar, style, tuple(plugins.dialects().values()))
@@ -155,7 +157,7 @@ def _untouched(adapter: Adapter, dialect: Dialect, container: Container) -> bool
 def _replay(adapter: Adapter, frame: Frame, *, whole: bool) -> tuple[dict[str, TensorRef], Adapter]:
     """Return the keys whose layers and tokens are still the very ones read, and the adapter without those.
 
-    A dialect whose header speaks of every layer needs the `whole` adapter to write it.
+    A dialect whose header or numbering speaks of every layer needs the `whole` adapter to write it.
     """
     kept: set[ModulePath | str] = {
         path for path, layers in adapter.layers.items() if not whole and _same(layers, frame.layers.get(path))

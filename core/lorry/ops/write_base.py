@@ -1,4 +1,4 @@
-"""Writing a baked base as a folder: changed tensors computed as they are written, everything else copied."""
+"""Writing a baked base in its own layout: changed tensors computed as they are written, everything else copied."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lorry.errors import Conflict, Incompatible
+from lorry.errors import Conflict, Incompatible, InvalidArgument
 from lorry.ir.tensor import Segment, TensorRef
 from lorry.ir.tensor_map import TensorMap
 from lorry.ir.token import Token
 from lorry.ops.bake import Baked
-from lorry.ops.files import read_file
+from lorry.ops.base_files import read_weights
 from lorry.ops.output import replacing
+from lorry.ops.stored import Stored
 from lorry.plugin.base_model import BaseModel, Component
 
 _SHARD = re.compile(r"-\d+-of-\d+(?=\.)")
@@ -24,18 +25,35 @@ _WEIGHT_SUFFIXES = (".safetensors", ".bin", ".ckpt", ".pt", ".pth", ".index.json
 
 
 def write_base(baked: Baked, path: str | Path, *, tokens: Sequence[Token] = (), force: bool = False) -> None:
-    """Write the base with its changes as a folder of the same layout at `path`.
+    """Write the base with its changes at `path`: as a folder where it is one, else as a single safetensors file.
 
     Files in which nothing changes are copied bit for bit; the others are streamed, one changed tensor in
-    memory at a time. `tokens` join the tokenizers and the text encoders' embeddings. Weight files that the
-    base did not open (other precisions, root checkpoints) would be stale and are left out.
+    memory at a time. `tokens` join the tokenizers and the text encoders' embeddings, for which a single file has
+    no place: Incompatible. Weight files that the base did not open (other precisions, root checkpoints) would be
+    stale and are left out.
     """
     base = baked.base
+    if base.path.is_file():
+        if tokens:
+            raise Incompatible(
+                f"{base.path} is one file, without the tokenizer that learned tokens join; rewrite it as a folder "
+                "first (lorry convert-base --to diffusers --like FOLDER), or leave the tokens out"
+            )
+        check_file_name(Path(path))
+        with replacing(Path(path), force=force) as draft:
+            _Weights(baked, base.path.parent, {}).write_one(base.path, draft)
+        return
     with replacing(Path(path), force=force) as draft:
-        _copy_rest(base.path, draft)
+        copy_rest(base.path, draft)
         grown = _Vocabulary(baked, draft).add(tokens) if tokens else {}
         for folder in dict.fromkeys(file.parent for file in base.files):
             _Weights(baked, folder, grown).write(draft / folder.relative_to(base.path))
+
+
+def check_file_name(path: Path) -> None:
+    """Raise InvalidArgument for a checkpoint's name that would belie what is in it."""
+    if path.suffix != ".safetensors":
+        raise InvalidArgument(f"{path}: checkpoints are written as safetensors; end the name with .safetensors")
 
 
 class _Weights:
@@ -47,52 +65,62 @@ class _Weights:
 
     def write(self, folder: Path) -> None:
         """Write them at `folder`; shards get an index, and pickles become safetensors if one of them changes."""
-        changed = [file for file, names in self._files.items() if any(map(self._changes, names.values()))]
+        changed = any(map(self._changed, self._files))
         index: dict[str, str] = {}
         size = 0
-        for file, names in self._files.items():
-            if file in changed or (changed and file.suffix != ".safetensors"):
-                place = folder / _safetensors_name(file.name)
-                tensors = self._tensors(file)
-                self._baked.plugins.get("containers", "safetensors").write(tensors, place)
-            else:
-                place = folder / file.name
-                tensors = read_file(file, self._baked.plugins)[1]
-                shutil.copyfile(file, place)
-            index |= dict.fromkeys(names, place.name)
+        for file in self._files:
+            place = folder / (_safetensors_name(file.name) if changed else file.name)
+            tensors = self.write_one(file, place)
+            index |= dict.fromkeys(tensors.tensors, place.name)
             size += sum(ref.nbytes for ref in tensors.tensors.values())
         if len(self._files) > 1:
             name = _SHARD.sub("", place.name) + ".index.json"
             told = {"metadata": {"total_size": size}, "weight_map": index}
             (folder / name).write_text(json.dumps(told, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
+    def write_one(self, file: Path, place: Path) -> TensorMap:
+        """Write one file at `place` and return what is in it: a copy where nothing changes, not even the container."""
+        source = read_weights(file, self._baked.plugins)
+        if not self._changed(file) and file.suffix == place.suffix:
+            shutil.copyfile(file, place)
+            return source
+        stored = self._files[file]
+        tensors = {key: self._value(ref, stored.get(key)) for key, ref in source.tensors.items()}
+        written = TensorMap(tensors=tensors, metadata=source.metadata)
+        self._baked.plugins.get("containers", "safetensors").write(written, place)
+        return written
+
+    def _changed(self, file: Path) -> bool:
+        return any(self._changes(name) for stored in self._files[file].values() for name in stored.names)
+
     def _changes(self, name: str) -> bool:
         return name in self._baked.changes or name in self._grown
 
-    def _tensors(self, file: Path) -> TensorMap:
-        _, source = read_file(file, self._baked.plugins)
-        names = self._files[file]
-        tensors = {
-            key: self._grown.get(name) or (_computed(self._baked, name, ref) if name in self._baked.changes else ref)
-            for key, ref in source.tensors.items()
-            for name in [names[key]]
-        }
-        return TensorMap(tensors=tensors, metadata=source.metadata)
+    def _value(self, ref: TensorRef, stored: Stored | None) -> TensorRef:
+        if stored is None or not any(map(self._changes, stored.names)):
+            return ref
+        return stored.join([self._part(name) for name in stored.names])
+
+    def _part(self, name: str) -> TensorRef:
+        ref = self._baked.base.tensors[name]
+        return self._grown.get(name) or (_computed(self._baked, name, ref) if name in self._baked.changes else ref)
 
 
 class _Computed:
-    """Bytes of a baked tensor: computed when the first byte is read, dropped after the last."""
+    """Bytes of a baked tensor: computed when the first of them are read, dropped when all have been."""
 
     def __init__(self, baked: Baked, name: str, ref: TensorRef) -> None:
         self._baked, self._name, self._ref = baked, name, ref
         self._bytes = b""
+        self._left = ref.nbytes
 
     def read_into(self, start: int, buffer: memoryview) -> None:
         if not self._bytes:
             self._bytes = TensorRef.from_torch(self._baked.compute(self._name, self._ref)).tobytes()
         buffer[:] = self._bytes[start : start + len(buffer)]
-        if start + len(buffer) == self._ref.nbytes:
-            self._bytes = b""
+        self._left -= len(buffer)
+        if self._left <= 0:
+            self._bytes, self._left = b"", self._ref.nbytes
 
 
 class _Vocabulary:
@@ -154,7 +182,7 @@ def _computed(baked: Baked, name: str, ref: TensorRef) -> TensorRef:
     return TensorRef(ref.dtype, ref.shape, (Segment(_Computed(baked, name, ref), 0, ref.nbytes),))
 
 
-def _copy_rest(source: Path, target: Path) -> None:
+def copy_rest(source: Path, target: Path) -> None:
     """Copy everything but weights; contents only, since the mode of a base that is read-only must not come along."""
     for folder, _, names in os.walk(source):
         place = target / Path(folder).relative_to(source)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from lorry.plugin.dialect import Header as Header
     from lorry.plugin.dialect import HeaderFields as HeaderFields
     from lorry.plugin.dialect import NamedLayer as NamedLayer
+    from lorry.plugin.dialect import Renaming as Renaming
     from lorry.plugin.hookspecs import API as API
     from lorry.plugin.hookspecs import hookimpl as hookimpl
     from lorry.plugin.kind import Factors as Factors
@@ -47,6 +48,7 @@ _WHERE = {
     "Header": "lorry.plugin.dialect",
     "HeaderFields": "lorry.plugin.dialect",
     "NamedLayer": "lorry.plugin.dialect",
+    "Renaming": "lorry.plugin.dialect",
     "API": "lorry.plugin.hookspecs",
     "hookimpl": "lorry.plugin.hookspecs",
     "Factors": "lorry.plugin.kind",

@@ -13,16 +13,25 @@ class View(NamedTuple):
     `name` and `parts` are templates over the same indices, as in "blocks.{i}.attn.qkv". `rows` are the
     relative row counts of the parts, so that any width works. `flip` says that the two halves of the rows
     stand in the other order (the shift and scale of an adaptive norm).
+
+    The rest concerns weights of the base, not adapters. `params` pairs the scheme's names of parameters with
+    ours where they differ ("scale" and "weight"), the first one of each written; the view then has no others.
+    A parameter named "" is the module's own name, with nothing after it.
+    `transposed` says that a matrix has its axes the other way round, `conv` that a linear layer of ours is a
+    1x1 convolution.
     """
 
     name: str
     parts: tuple[str, ...]
     rows: tuple[int, ...] = (1,)
     flip: bool = False
+    params: tuple[tuple[str, str], ...] = ()
+    transposed: bool = False
+    conv: bool = False
 
 
 class Naming(NamedTuple):
-    """How one family of dialects refers to a component: its prefixes and schemes, the first ones written."""
+    """How a family of dialects or a checkpoint refers to a component: its prefixes and schemes, the first written."""
 
     prefixes: tuple[str, ...]
     schemes: tuple[str, ...] = ("diffusers",)
@@ -35,6 +44,9 @@ class Component:
     modules: templates of our own names, which are the diffusers / transformers-4 spelling on disk. They are
         the scheme "diffusers"; `schemes` holds the others.
     naming: by dialect family.
+    checkpoints: by layout of whole checkpoints ("ldm", "bfl" …). "diffusers" is a folder a component, and need
+        only be given where more than our own names are found in it.
+    depth: a module that must be there for the names of its other schemes to hold, where they count blocks.
     embedding: width of its token embedding in the published models; 0 where it takes no tokens.
     vocabulary: the module that holds the token embedding.
     tokenizer: name of the folder with its tokenizer.
@@ -44,6 +56,8 @@ class Component:
     modules: tuple[str, ...]
     schemes: Mapping[str, tuple[View, ...]] = field(default_factory=dict)
     naming: Mapping[str, Naming] = field(default_factory=dict)
+    checkpoints: Mapping[str, Naming] = field(default_factory=dict)
+    depth: str = ""
     embedding: int = 0
     vocabulary: str = ""
     tokenizer: str = ""
@@ -53,16 +67,22 @@ class Probe(NamedTuple):
     """A fact that tells this base from others with the same names.
 
     It speaks of every module of `component` whose name ends with `module`. `ndim`, the number of axes of the
-    weight, rules the base out where it differs. `width`, the input width in the published models, only
-    speaks for or against it, since small relatives are welcome. `present` False rules out whatever has such
-    a module, True a whole base model that has none.
+    weight, rules the base out where it differs, and so does `ratio`, its output width by its input width.
+    `width`, the input widths in the published models, only speaks for or against it, since small relatives
+    are welcome. `present` False rules out whatever has such a module, True a whole base model that has none.
     """
 
     component: str
     module: str
     ndim: int | None = None
-    width: int | None = None
+    width: int | tuple[int, ...] | None = None
+    ratio: int | None = None
     present: bool | None = None
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Every input width in the published models."""
+        return self.width if isinstance(self.width, tuple) else () if self.width is None else (self.width,)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -71,7 +91,9 @@ class BaseModel:
 
     The names are frozen: a change of one is a new `version`, and manifests record "id@version". `claims`
     are how headers call it (ss_base_model_version, modelspec.architecture): evidence where names and shapes
-    leave a doubt, never against them.
+    leave a doubt, never against them. `variants` are the published models of the family, each with the probes
+    that tell it from the others; here a width is exact. `unused` are keys of single files, or the beginnings
+    of some, that drawing does not need (constants of the noise schedule), so that leaving them out is no loss.
     """
 
     id: str
@@ -79,6 +101,8 @@ class BaseModel:
     components: tuple[Component, ...]
     probes: tuple[Probe, ...] = ()
     claims: tuple[str, ...] = ()
+    variants: Mapping[str, tuple[Probe, ...]] = field(default_factory=dict)
+    unused: tuple[str, ...] = ()
     version: int = 1
 
     def component(self, name: str) -> Component | None:

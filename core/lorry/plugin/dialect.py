@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from lorry.ir.layer import Layer
 from lorry.ir.module_path import ModulePath
@@ -50,6 +50,18 @@ class Header(NamedTuple):
     sides: tuple[str, ...] = ()
 
 
+class Renaming(NamedTuple):
+    """For keys that no template spells: positions in a list, or the name of an adapter inside the key.
+
+    `read` returns the key as the dialect's templates spell it, by the key in the source; keys it leaves out keep
+    their own. `write` takes the tensors under spelled keys with the header; it returns them as they stand in the file,
+    and the layers that cannot stand there with the reason.
+    """
+
+    read: Callable[[TensorMap], Mapping[str, str]]
+    write: Callable[[TensorMap], tuple[TensorMap, Mapping[str, str]]]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Dialect:
     """One tool's way of naming: key = lead + prefix + separator + module name + "." + suffix.
@@ -63,6 +75,9 @@ class Dialect:
     containers: which containers it comes in; the first is written by default.
     refuse: says why a source cannot be this dialect, before any key is looked at; None where it may be.
     metadata: header entries that every file of this dialect carries.
+    facts: what a source says of all its layers beside their scale, for the spellings of kinds to understand.
+    renaming: for keys that are no templates.
+    unreadable: why lorry reads no such file; what `refuse` accepts is then named and refused, and never written.
     """
 
     name: str
@@ -76,3 +91,6 @@ class Dialect:
     header: Header | None = None
     refuse: Callable[[TensorMap], str | None] = field(default=lambda _: None)
     metadata: Mapping[str, str] = field(default_factory=dict)
+    facts: Callable[[TensorMap], Mapping[str, Any]] = field(default=lambda _: {})
+    renaming: Renaming | None = None
+    unreadable: str = ""

@@ -40,7 +40,7 @@ class Spelling(NamedTuple):
 
     param: the parameter of the module that the kind changes.
     shared: slots that all modules have in common, by their whole key.
-    beside: the kind whose layer on the same module gives this one its scale; it cannot stand alone.
+    beside: the kinds whose layer on the same module gives this one its scale; it cannot stand alone.
     accepts: tells whether slots of these shapes are meant, where another kind has the same suffixes.
     read: turns the layer as it is spelled into the kind's own form; `facts` are what the dialect says of the
         whole source. It raises InvalidFile for what is broken.
@@ -52,7 +52,7 @@ class Spelling(NamedTuple):
     optional: frozenset[str] = frozenset()
     param: str = "weight"
     shared: Mapping[str, str] = _NOTHING
-    beside: str = ""
+    beside: tuple[str, ...] = ()
     accepts: Callable[[Mapping[str, TensorRef]], bool] = _always
     read: Callable[[Layer, Mapping[str, Any]], Layer] = _as_it_is
     write: Callable[[Layer, Mapping[str, Any]], Layer | None] = _as_it_is
@@ -104,6 +104,7 @@ class Kind:
     row_slots: slots whose rows are the target's output rows; the others serve all rows alike. This is all
         it takes to split a layer of a fused module (qkv) into its parts and to join equal ones again.
     whole_slots: slots that say something of all rows together: a layer that has one cannot be split.
+    output_slots: slots that multiply what the module puts out: its bias too, where it has one.
     dense(layer) -> Layer: the same layer in a form whose every slot has the target's rows, for what cannot be
         split; tensors are computed when they are read.
     fuse(parts, rows) -> Layer: join layers of unequal parts into one layer of the fused module; None
@@ -123,6 +124,7 @@ class Kind:
     target: Callable[[Mapping[str, TensorRef]], tuple[int, ...]] | None = None
     row_slots: tuple[str, ...] = ()
     whole_slots: tuple[str, ...] = ()
+    output_slots: tuple[str, ...] = ()
     dense: Callable[[Layer], Layer] | None = None
     fuse: Callable[[Sequence[Layer | None], Sequence[int]], Layer] | None = None
     separate: Callable[[Sequence[Layer]], Sequence[Layer | None] | None] | None = None
@@ -130,6 +132,10 @@ class Kind:
     needs_weight: bool = False
     changes_shape: bool = False
     timestep: bool = False
+
+    def multiplies_output(self, layer: Layer) -> bool:
+        """Tell whether this layer multiplies the bias as it does the weight."""
+        return not layer.slots.keys().isdisjoint(self.output_slots)
 
 
 def fits(target: tuple[int, ...], shape: tuple[int, ...]) -> bool:

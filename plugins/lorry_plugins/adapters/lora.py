@@ -18,6 +18,8 @@ from lorry.errors import InvalidFile
 from lorry.ir import Layer, TensorRef
 from lorry.ir.tensor import BITS, from_bytes, require_torch
 from lorry.plugin import Factors, Kind, Spelling, hookimpl
+from lorry_plugins.adapters.decomposition import decomposed
+from lorry_plugins.adapters.scaling import scaled
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -82,7 +84,7 @@ def fuse(parts: Sequence[Layer | None], rows: Sequence[int]) -> Layer:
     """
     present = [part for part in parts if part is not None]
     scale = max((part.scale for part in present), key=abs)
-    ups = [None if part is None else _scaled(part.slots["up"], part.scale, scale) for part in parts]
+    ups = [None if part is None else scaled(part.slots["up"], part.scale / scale if scale else 1.0) for part in parts]
     downs = [part.slots["down"] for part in present]
     dtypes = {ref.dtype for ref in [*downs, *ups] if ref is not None}
     if len(dtypes) > 1:  # one file slot has one dtype: widen, which loses nothing
@@ -154,18 +156,6 @@ def _spans(numbers: Sequence[int]) -> list[tuple[int, int]]:
     return spans
 
 
-def _scaled(up: TensorRef, scale: float, common: float) -> TensorRef:
-    if scale == common:
-        return up
-    require_torch("joining parts of unequal scales")
-    import torch
-
-    value = up.torch()
-    wide = value.to(torch.float64 if up.dtype == "F64" else torch.float32) * (scale / common)
-    narrow = wide.to(value.dtype)
-    return TensorRef.from_torch(narrow if torch.equal(narrow.to(wide.dtype), wide) else wide)
-
-
 def _widened(ref: TensorRef, dtype: str) -> TensorRef:
     require_torch("joining parts of unequal dtypes")
     import torch
@@ -187,6 +177,10 @@ LORA = Kind(
             slots={"lora_A.weight": "down", "lora_B.weight": "up", "alpha": "alpha"},
             optional=_OPTIONAL,
         ),
+        # Those that keep no scale: BFL's own code and fal, diffusers until 0.20 and XLabs, cloneofsimo.
+        Spelling(family="peft-bare", slots={"lora_A.weight": "down", "lora_B.weight": "up"}),
+        Spelling(family="processor", slots={"down.weight": "down", "up.weight": "up"}),
+        Spelling(family="cloneofsimo", slots={"down": "down", "up": "up"}),
     ),
     apply=apply,
     factors=factors,
@@ -201,5 +195,5 @@ LORA = Kind(
 
 @hookimpl
 def lorry_kinds() -> list[Kind]:
-    """Offer LoRA."""
-    return [LORA]
+    """Offer LoRA, plain and weight-decomposed."""
+    return [LORA, decomposed(LORA, "dora", "DoRA")]

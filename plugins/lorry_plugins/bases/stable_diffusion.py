@@ -1,15 +1,17 @@
 """Stable Diffusion 1, 2 and XL.
 
 Names in the scheme "diffusers" are those of diffusers' UNet2DConditionModel, at any depth; "native" are the
-positions in CompVis and Stability's openaimodel.UNetModel, which depend on the number of blocks.
+positions in CompVis and Stability's openaimodel.UNetModel, which depend on the number of blocks. Whole checkpoints
+are "ldm" (Stable Diffusion 1 and 2, by CompVis' latent-diffusion) and "sgm" (XL, by Stability's generative-models).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from lorry.plugin import BaseModel, Component, Naming, Probe, View, hookimpl
 from lorry_plugins.bases.text_encoders import clip
+from lorry_plugins.bases.vae import vae
 
 LORRY_API = 1
 
@@ -45,6 +47,28 @@ _UNET_MODULES = (
     "down_blocks.{i}.downsamplers.0.conv",
     "up_blocks.{i}.upsamplers.0.conv",
 )
+
+
+_PROCESSORS = tuple(
+    View(
+        f"{block}.attentions.{{j}}.transformer_blocks.{{k}}.{attention}.processor.to_{leaf}_lora",
+        (f"{block}.attentions.{{j}}.transformer_blocks.{{k}}.{attention}.to_{'out.0' if leaf == 'out' else leaf}",),
+    )
+    for block in _BLOCKS
+    for attention in ("attn1", "attn2")
+    for leaf in ("q", "k", "v", "out")
+)
+"""Where diffusers kept the LoRA of an attention until 0.20: in its processor."""
+
+_NUMBERED = tuple(
+    View(module, (module,))
+    for module in _UNET_MODULES
+    if (".attn" in module or module.endswith("ff.net.0.proj") or ".resnets." in module) and ".norm" not in module
+)
+"""What cloneofsimo/lora numbers."""
+
+_LORA_LAYERS = tuple(View(f"{module}.lora", (module,)) for module in _UNET_MODULES)
+"""Where diffusers kept it then, for a while: in a layer beside each module."""
 
 
 def _native(up_attention: Sequence[bool], layers: int = 2) -> Iterator[View]:
@@ -85,66 +109,143 @@ def _pair(native: str, resnet: str, native_attention: str = "", attention: str =
         yield View(name=f"{native_attention}.{leaf}", parts=(f"{attention}.{leaf}",))
 
 
-def _unet(up_attention: Sequence[bool], kohya: tuple[str, ...]) -> Component:
+def _unet(
+    up_attention: Sequence[bool], kohya: tuple[str, ...], checkpoint: str, naming: Mapping[str, Naming] | None = None
+) -> Component:
     return Component(
         name="unet",
         modules=_UNET_MODULES,
-        schemes={"native": tuple(_native(up_attention))},
+        schemes={
+            "native": tuple(_native(up_attention)),
+            "processor": _PROCESSORS,
+            "lora": _LORA_LAYERS,
+            "cloneofsimo": _NUMBERED,
+        },
         naming={
             "diffusers": Naming(prefixes=("unet",)),
-            "kohya": Naming(prefixes=("lora_unet",), schemes=kohya),
+            "comfy": Naming(prefixes=("diffusion_model",), schemes=("native",)),
+            "original": Naming(prefixes=("",), schemes=("native",)),
+            "omi": Naming(prefixes=("unet",), schemes=("native",)),
+            "peft-named": Naming(prefixes=("unet", "base_model.model", "")),
+            # Files of 2023 may hold the UNet alone, without the prefix.
+            "attn-procs": Naming(prefixes=("unet", ""), schemes=("processor", "lora")),
+            "lora-layers": Naming(prefixes=("unet", ""), schemes=("lora", "processor")),
+            "kohya": Naming(prefixes=("lora_unet", "oft_unet"), schemes=kohya),
+            **(naming or {}),
         },
+        checkpoints={checkpoint: Naming(prefixes=("model.diffusion_model",), schemes=("native",))},
+        depth=f"down_blocks.{len(up_attention) - 1}.resnets.0.conv1",
     )
 
 
-def _clip(name: str, embedding: int, kohya: str, encoder: str) -> Component:
-    return clip(name, embedding, {"kohya": Naming(prefixes=(kohya,)), "embedding": Naming(prefixes=(encoder,))})
+def _clip(  # noqa: PLR0913, PLR0917  a row of data
+    name: str,
+    embedding: int,
+    kohya: str,
+    encoder: str,
+    checkpoints: Mapping[str, Naming],
+    naming: Mapping[str, Naming] | None = None,
+) -> Component:
+    own = {"kohya": Naming(prefixes=(kohya,)), "embedding": Naming(prefixes=(encoder,))}
+    return clip(name, embedding, {**own, **(naming or {})}, checkpoints)
+
+
+def _own(prefix: str) -> Naming:
+    return Naming(prefixes=(prefix,), schemes=("diffusers", "transformers5"))
+
+
+def _openclip(prefix: str) -> Naming:
+    return Naming(prefixes=(prefix,), schemes=("openclip", "openclip-linear"))
 
 
 _SMALL = (False, True, True, True)
 
+# cloneofsimo/lora numbers its layers in the order of diffusers up to 0.14 ("unet"), or after ("unet-new").
+_NUMBERED_UNET = {"cloneofsimo": Naming(prefixes=("unet", "unet-new"), schemes=("cloneofsimo",))}
+_NUMBERED_CLIP = {"cloneofsimo": Naming(prefixes=("text_encoder",), schemes=("cloneofsimo",))}
+
+
+_SCHEDULE = (
+    "betas", "alphas_cumprod", "sqrt_alphas_cumprod", "sqrt_one_minus_alphas_cumprod", "sqrt_recip_alphas_cumprod",
+    "sqrt_recipm1_alphas_cumprod", "log_one_minus_alphas_cumprod", "posterior_", "logvar", "lvlb_weights",
+    "denoiser.", "model_ema.decay", "model_ema.num_updates",
+)  # fmt: skip
+_UNUSED = (*_SCHEDULE, "first_stage_model.loss.", "cond_stage_model.model.logit_scale", "cond_stage_model.logit_scale")
+_UNUSED_XL = (*_SCHEDULE, *(f"conditioner.embedders.{at}.model.logit_scale" for at in range(2)))
+
 SD1 = BaseModel(
     id="sd1",
     title="Stable Diffusion 1",
-    components=(_unet(_SMALL, ("diffusers", "native")), _clip("text_encoder", 768, "lora_te", "clip_l")),
+    components=(
+        _unet(_SMALL, ("diffusers", "native"), "ldm", _NUMBERED_UNET),
+        _clip("text_encoder", 768, "lora_te", "clip_l", {"ldm": _own("cond_stage_model.transformer")}, _NUMBERED_CLIP),
+        vae({"ldm": "first_stage_model"}),
+    ),
     probes=(
         Probe(component="unet", module="proj_in", ndim=4),
         Probe(component="unet", module="attn2.to_k", width=768),
         Probe(component="unet", module="add_embedding.linear_1", present=False),
     ),
     claims=("sd_v1", "stable-diffusion-v1"),
+    unused=_UNUSED,
 )
 
 SD2 = BaseModel(
     id="sd2",
     title="Stable Diffusion 2",
-    components=(_unet(_SMALL, ("diffusers", "native")), _clip("text_encoder", 1024, "lora_te", "clip_h")),
+    components=(
+        _unet(_SMALL, ("diffusers", "native"), "ldm", _NUMBERED_UNET),
+        _clip("text_encoder", 1024, "lora_te", "clip_h", {"ldm": _openclip("cond_stage_model.model")}, _NUMBERED_CLIP),
+        vae({"ldm": "first_stage_model"}),
+    ),
     probes=(
         Probe(component="unet", module="proj_in", ndim=2),
         Probe(component="unet", module="attn2.to_k", width=1024),
         Probe(component="unet", module="add_embedding.linear_1", present=False),
     ),
     claims=("sd_v2", "stable-diffusion-v2"),
+    unused=_UNUSED,
 )
 
 SDXL = BaseModel(
     id="sdxl",
     title="Stable Diffusion XL",
     components=(
-        _unet((True, True, False), ("native", "diffusers")),
-        _clip("text_encoder", 768, "lora_te1", "clip_l"),
-        _clip("text_encoder_2", 1280, "lora_te2", "clip_g"),
+        _unet((True, True, False), ("native", "diffusers"), "sgm"),
+        _clip("text_encoder", 768, "lora_te1", "clip_l", {"sgm": _own("conditioner.embedders.0.transformer")}),
+        _clip("text_encoder_2", 1280, "lora_te2", "clip_g", {"sgm": _openclip("conditioner.embedders.1.model")}),
+        vae({"sgm": "first_stage_model"}),
     ),
     probes=(
         Probe(component="unet", module="proj_in", ndim=2),
         Probe(component="unet", module="attn2.to_k", width=2048),
         Probe(component="unet", module="add_embedding.linear_1", present=True),
+        Probe(component="unet", module="down_blocks.3.resnets.0.conv1", present=False),
     ),
-    claims=("sdxl", "stable-diffusion-xl"),
+    claims=("sdxl_base", "sdxl_1", "stable-diffusion-xl-v1-base"),
+    unused=_UNUSED_XL,
+)
+
+SDXL_REFINER = BaseModel(
+    id="sdxl-refiner",
+    title="Stable Diffusion XL refiner",
+    components=(
+        _unet((False, True, True, False), ("native", "diffusers"), "sgm"),
+        _clip("text_encoder_2", 1280, "lora_te2", "clip_g", {"sgm": _openclip("conditioner.embedders.0.model")}),
+        vae({"sgm": "first_stage_model"}),
+    ),
+    probes=(
+        Probe(component="unet", module="proj_in", ndim=2),
+        Probe(component="unet", module="attn2.to_k", width=1280),
+        Probe(component="unet", module="add_embedding.linear_1", present=True),
+        Probe(component="unet", module="down_blocks.3.resnets.0.conv1", present=True),
+    ),
+    claims=("sdxl_refiner", "stable-diffusion-xl-v1-refiner"),
+    unused=_UNUSED_XL,
 )
 
 
 @hookimpl
 def lorry_base_models() -> list[BaseModel]:
     """Offer the tables."""
-    return [SD1, SD2, SDXL]
+    return [SD1, SD2, SDXL, SDXL_REFINER]

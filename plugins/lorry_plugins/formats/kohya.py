@@ -6,18 +6,32 @@ Written by sd-scripts, LyCORIS, OneTrainer and most of Civitai. Learned tokens t
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
+from typing import Any
+
 from lorry.ir import TensorMap
 from lorry.plugin import Dialect, hookimpl
 
 LORRY_API = 1
 
-_PREFIXES = ("lora_unet_", "lora_te", "lora_transformer_")
+_PREFIXES = ("lora_unet_", "lora_te", "oft_unet_")
 
 
 def _refuse(source: TensorMap) -> str | None:
     if any(key.startswith(_PREFIXES) for key in source.tensors):
         return None
     return f"no key starts with {', '.join(_PREFIXES)}"
+
+
+def _facts(source: TensorMap) -> Mapping[str, Any]:
+    """Tell whether LyCORIS was asked for rs_lora: it does not fold it into every kind's alpha."""
+    try:
+        arguments = json.loads(source.metadata.get("ss_network_args", "{}"))
+    except (ValueError, RecursionError):  # a stranger's note, which nothing else depends on
+        return {}
+    asked = isinstance(arguments, dict) and str(arguments.get("rs_lora")).lower() in ("true", "1")
+    return {"rs_lora": True} if asked else {}
 
 
 @hookimpl
@@ -33,5 +47,6 @@ def lorry_dialects() -> list[Dialect]:
             spellings=("kohya",),
             tokens=("bundle_emb", "emb_params"),
             refuse=_refuse,
+            facts=_facts,
         )
     ]

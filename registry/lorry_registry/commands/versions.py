@@ -19,6 +19,7 @@ def command(adapter: str, as_json: bool) -> None:
 
     registry, reference = Registry(), Reference.parse(adapter)
     aliases, records = registry.aliases(adapter), registry.store.records(reference)
+    times = records.published()
     versions = list(reversed(registry.versions(adapter)))
     names = {version: [name for name, target in aliases.items() if target == version] for version in versions}
     if as_json:
@@ -27,7 +28,7 @@ def command(adapter: str, as_json: bool) -> None:
                 {
                     "version": str(version),
                     "aliases": names[version],
-                    "published": records.published(version),
+                    "published": times.get(str(version)),
                     "manifest": records.digest(version),
                 }
                 for version in versions
@@ -35,7 +36,7 @@ def command(adapter: str, as_json: bool) -> None:
         )
         return
     rows = [
-        (version, ", ".join(names[version]), records.published(version) or "", arguments.short(records.digest(version)))
+        (version, ", ".join(names[version]), times.get(str(version), ""), arguments.short(records.digest(version)))
         for version in versions
     ]
     table(reference.adapter, ("version", "aliases", "published", "manifest"), rows)

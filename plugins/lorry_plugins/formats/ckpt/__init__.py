@@ -39,7 +39,7 @@ def sniff(path: Path) -> bool:
 
         name = head[30 : 30 + int.from_bytes(head[26:28], "little")]
         return zipped.MEMBER.fullmatch(name.decode("utf-8", "replace")) is not None
-    return head.startswith(_PICKLES)
+    return head.startswith(_PICKLES) and head[3:8] != bytes(5)  # a safetensors header of, say, 640 bytes
 
 
 def read(path: Path) -> TensorMap:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from lorry.ir import TensorMap
 from lorry.plugin import Dialect, Header, hookimpl
 from lorry_plugins.formats.peft.diffusers import METADATA_KEY, read_metadata, write_metadata
-from lorry_plugins.formats.peft.folder import CONFIG_NAME, read_config, refuse_folder, write_config
+from lorry_plugins.formats.peft.folder import CONFIG_NAME, read_config, read_facts, refuse_folder, write_config
 
 LORRY_API = 1
 
@@ -47,7 +47,7 @@ def lorry_dialects() -> list[Dialect]:
             title="peft folder (adapter_config.json beside the weights)",
             containers=("folder",),
             lead=_LEAD,
-            spellings=("peft",),
+            spellings=("peft", "peft-folder"),
             header=Header(
                 read=read_config,
                 write=write_config,
@@ -55,6 +55,7 @@ def lorry_dialects() -> list[Dialect]:
                 sides=(CONFIG_NAME,),
             ),
             refuse=refuse_folder,
+            facts=read_facts,
             metadata={"format": "pt"},
         ),
     ]

@@ -1,7 +1,7 @@
-"""peft's LoRA configuration as a rule for the scale: alpha / rank, or alpha / √rank.
+"""peft's configuration as a rule for the scale: alpha / rank, or alpha / √rank.
 
-Source: peft src/peft/tuners/lora/config.py (LoraConfig), tuners/lora/layer.py (`update_layer`) and
-utils/other.py (`get_pattern_key`); rsLoRA is Kalajdzievski, arXiv:2312.03732, equation 5.
+Source: peft src/peft/tuners/lora/config.py (LoraConfig), tuners/lora/layer.py (`update_layer`), tuners/loha and
+tuners/lokr, and utils/other.py (`get_pattern_key`); rsLoRA is Kalajdzievski, arXiv:2312.03732, equation 5.
 """
 
 from __future__ import annotations
@@ -9,13 +9,11 @@ from __future__ import annotations
 import math
 import re
 import sys
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from lorry.errors import InvalidFile
-from lorry.plugin import NamedLayer
 
 _LONGEST_PATTERN = 512
 _QUANTIFIED_GROUP = re.compile(r"\)\s*[*+{?]")
@@ -24,60 +22,58 @@ _MOST_REPEATS = 3
 """Each repeat multiplies the time of a miss by the length of the name."""
 
 
+_ALPHA = {"LORA": "lora_alpha", "LOHA": "alpha", "LOKR": "alpha"}
+"""Where each type that has a scale keeps its alpha."""
+
+
 @dataclass(frozen=True, slots=True)
 class PeftConfig:
-    """The fields of LoraConfig that decide the scale; patterns map a module name or its ending to a number."""
+    """The fields that decide the scale; patterns map a module name or its ending to a number."""
 
     alpha: float
     alpha_pattern: Mapping[str, float]
+    rank: float
+    rank_pattern: Mapping[str, float]
     rslora: bool
 
     @classmethod
     def read(cls, fields: Mapping[str, Any], where: str) -> PeftConfig:
         """Take them from a configuration; raise InvalidFile, saying `where`, for what is no configuration."""
-        alpha, patterns = fields.get("lora_alpha"), fields.get("alpha_pattern") or {}
-        if alpha is None or not _is_number(alpha):
-            raise InvalidFile(f"{where}: lora_alpha is {alpha!r}, a number was expected")
-        if not isinstance(patterns, dict) or not all(_is_number(value) for value in patterns.values()):
-            raise InvalidFile(f"{where}: alpha_pattern must map module names to numbers")
-        for pattern in patterns:
-            _check(pattern, where)
-        return cls(float(alpha), patterns, rslora=bool(fields.get("use_rslora")))
+        name = _ALPHA.get(fields.get("peft_type") or "LORA", "alpha")
+        for key in (name, "r"):
+            if not _is_number(fields.get(key, 1 if key == "r" else None)):
+                raise InvalidFile(f"{where}: {key} is {fields.get(key)!r}, a number was expected")
+        return cls(
+            alpha=float(fields[name]),
+            alpha_pattern=_pattern(fields, "alpha_pattern", where),
+            rank=float(fields.get("r", 1)),
+            rank_pattern=_pattern(fields, "rank_pattern", where),
+            rslora=bool(fields.get("use_rslora")),
+        )
+
+    @classmethod
+    def has_scale(cls, fields: Mapping[str, Any]) -> bool:
+        """Tell whether this type of configuration has a scale at all."""
+        return (fields.get("peft_type") or "LORA") in _ALPHA
 
     def scale(self, module: str, rank: int) -> float:
-        """Return the scale of a module of that rank."""
-        matching = (value for pattern, value in self.alpha_pattern.items() if _matches(pattern, module))
-        alpha = float(next(matching, self.alpha))
+        """Return the scale of a module of that rank; where its tensors tell none (0), the configuration does."""
+        alpha = _matching(self.alpha_pattern, module, self.alpha)
+        rank = rank or int(_matching(self.rank_pattern, module, self.rank)) or 1
         return alpha / math.sqrt(rank) if self.rslora else alpha / rank
-
-
-def fields(layers: Sequence[NamedLayer]) -> dict[str, Any]:
-    """Write the configuration that gives every layer its scale: the commonest rank and alpha, and exceptions."""
-    alphas = {named.module: _whole(named.layer.scale * named.rank) for named in layers}
-    ranks = {named.module: named.rank for named in layers}
-    rank = Counter(ranks.values()).most_common(1)[0][0]
-    alpha = Counter(alphas.values()).most_common(1)[0][0]
-    return {
-        "alpha_pattern": {f"^{module}": value for module, value in sorted(alphas.items()) if value != alpha},
-        "bias": "none",
-        "lora_alpha": alpha,
-        "lora_dropout": 0.0,
-        "peft_type": "LORA",
-        "r": rank,
-        "rank_pattern": {f"^{module}": value for module, value in sorted(ranks.items()) if value != rank},
-        "target_modules": sorted(ranks),
-        "use_dora": False,
-        "use_rslora": False,
-    }
 
 
 def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
-def _whole(value: float) -> float:
-    """Write 8, not 8.0, as peft does."""
-    return int(value) if value == int(value) else value
+def _pattern(fields: Mapping[str, Any], name: str, where: str) -> Mapping[str, float]:
+    patterns = fields.get(name) or {}
+    if not isinstance(patterns, dict) or not all(_is_number(value) for value in patterns.values()):
+        raise InvalidFile(f"{where}: {name} must map module names to numbers")
+    for pattern in patterns:
+        _check(pattern, where)
+    return patterns
 
 
 def _check(pattern: str, where: str) -> None:
@@ -93,5 +89,6 @@ def _check(pattern: str, where: str) -> None:
         raise InvalidFile(f"{where}: {pattern!r} is no regular expression: {error}") from error
 
 
-def _matches(pattern: str, module: str) -> bool:
-    return re.match(rf"(.*\.)?({pattern})$", module) is not None
+def _matching(patterns: Mapping[str, float], module: str, default: float) -> float:
+    found = (value for pattern, value in patterns.items() if re.match(rf"(.*\.)?({pattern})$", module))
+    return float(next(found, default))

@@ -13,7 +13,8 @@ from lorry.errors import InvalidFile
 from lorry.ir import TensorMap
 from lorry.plugin import HeaderFields, NamedLayer
 from lorry.plugin.dialect import Scale
-from lorry_plugins.formats.peft.config import PeftConfig, fields
+from lorry_plugins.formats.peft.config import PeftConfig
+from lorry_plugins.formats.peft.tuners import configuration
 
 METADATA_KEY = "lora_adapter_metadata"
 
@@ -51,6 +52,6 @@ def write_metadata(layers: Sequence[NamedLayer]) -> HeaderFields:
     packed = {
         f"{prefix}.{name}": value
         for prefix in sorted({named.prefix for named in layers})
-        for name, value in fields([named for named in layers if named.prefix == prefix]).items()
+        for name, value in configuration([named for named in layers if named.prefix == prefix]).items()
     }
     return HeaderFields(metadata={METADATA_KEY: json.dumps(packed, indent=2, sort_keys=True)}, sides={})

@@ -1,0 +1,75 @@
+"""lorry convert-base: write a base model in another layout."""
+
+from __future__ import annotations
+
+import click
+
+from lorry.cli import options
+from lorry.cli.output import echo, echo_json
+
+
+@click.command("convert-base")
+@click.argument("base")
+@click.option(
+    "--to",
+    "layout",
+    required=True,
+    metavar="LAYOUT",
+    help="diffusers (a folder), ldm, sgm, bfl or comfy (a single file), as the base has it.",
+)
+@options.output
+@click.option(
+    "--like",
+    metavar="FOLDER",
+    type=click.Path(exists=True, file_okay=False),
+    help="A diffusers folder to take configurations and tokenizers from, for --to diffusers.",
+)
+@click.option("--verify", is_flag=True, help="Read the result back and compare every byte.")
+@click.option("--lossy", is_flag=True, help="Leave out what the layout has no place for; the result says what.")
+@options.force
+@options.as_json
+def command(
+    base: str,
+    layout: str,
+    output: str,
+    like: str | None,
+    verify: bool,
+    lossy: bool,
+    force: bool,
+    as_json: bool,
+) -> None:
+    """Write the base model BASE in another layout at OUTPUT.
+
+    BASE is a folder, a checkpoint in a single file, or a name (lorry base ls). Only names change: every tensor
+    keeps its dtype and its bytes.
+    """
+    from lorry.ops.base import open_base
+    from lorry.ops.convert_base import convert_base
+    from lorry.plugin.host import host
+
+    opened = open_base(base)
+    done = convert_base(opened, output, layout, like=like, verify=verify, lossy=lossy, force=force)
+    title = host().base_models()[opened.id].title
+    if as_json:
+        echo_json(
+            {
+                "output": str(done.path),
+                "base": opened.id,
+                "from": opened.layout,
+                "to": done.layout,
+                "tensors_written": done.tensors,
+                "lost": dict(done.lost),
+                "unused": list(done.unused),
+                "verified": verify,
+            }
+        )
+        return
+    echo(f"{done.path}: {title}, {opened.layout} to {done.layout}, {done.tensors} tensors written")
+    for name, why in list(done.lost.items())[:10]:
+        echo(f"left out: {name}: {why}")
+    if len(done.lost) > 10:  # noqa: PLR2004  ten are enough to see the pattern; --json has all
+        echo(f"left out: {len(done.lost) - 10} more")
+    if done.unused:
+        echo(f"left out: {len(done.unused)} constants that drawing does not need")
+    if verify:
+        echo("verified: every tensor has the bytes it had")

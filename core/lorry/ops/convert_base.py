@@ -1,0 +1,136 @@
+"""Writing a base model in another layout: every tensor under the name it goes by there, byte for byte."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from lorry.errors import InvalidArgument, NotRepresentable, VerificationFailed
+from lorry.ir.tensor import TensorRef
+from lorry.ir.tensor_map import TensorMap
+from lorry.ops.bake import check_plain
+from lorry.ops.base import Base, open_base
+from lorry.ops.base_files import read_weights
+from lorry.ops.layout import FOLDER, Layout, Place
+from lorry.ops.output import replacing
+from lorry.ops.write_base import check_file_name, copy_rest
+from lorry.plugin.base_model import BaseModel
+from lorry.plugin.host import Host, host
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rewritten:
+    """What was written where, and what was left out: `lost` with the reason, `unused` because nothing needs it."""
+
+    path: Path
+    layout: str
+    tensors: int
+    lost: Mapping[str, str]
+    unused: tuple[str, ...]
+
+
+def convert_base(  # noqa: PLR0913  every option is a keyword with a default
+    base: Base,
+    path: str | Path,
+    layout: str,
+    *,
+    like: str | Path | None = None,
+    lossy: bool = False,
+    verify: bool = False,
+    force: bool = False,
+    plugins: Host | None = None,
+) -> Rewritten:
+    """Write a base in a layout its table declares: a single safetensors file, or for "diffusers" a folder.
+
+    Tensors are streamed and keep dtype and bytes; at most one that is turned about is in memory. A folder gets
+    everything but weights (configurations, tokenizers) from the folder `like`, by default from the base itself where
+    that is one. `verify` reads the result back and compares every byte.
+
+    Raises UnknownName for a layout the base does not come in, NotRepresentable for tensors that the layout has no
+    place for, unless `lossy`, Incompatible for quantised weights, and VerificationFailed.
+    """
+    plugins = plugins or host()
+    check_plain(base)
+    model: BaseModel = plugins.get("base_models", base.id)
+    named = _Renamed(base, Layout(model, layout))
+    unused = tuple(key for key in base.unmapped if key.startswith(model.unused))
+    lost = {**named.lost, **{key: why for key, why in base.unmapped.items() if key not in unused}}
+    if lost and not lossy:
+        raise NotRepresentable(f"the layout {layout} (--lossy leaves out what it cannot)", lost)
+    path = Path(path)
+    if layout != FOLDER:
+        if like is not None:
+            raise InvalidArgument(f"{like}: a single file holds weights alone; leave --like out, or say --to {FOLDER}")
+        check_file_name(path)
+    rest = Path(like) if like is not None else base.path
+    with replacing(path, force=force) as draft:
+        if layout == FOLDER:
+            _write_folder(named.tensors, draft, rest if rest.is_dir() else None, model, plugins)
+        else:
+            _write(TensorMap(tensors=named.tensors, metadata=_metadata(base, plugins)), draft, plugins)
+        if verify:
+            _verify(base, draft, named, plugins)
+    return Rewritten(path=path, layout=layout, tensors=len(named.tensors), lost=lost, unused=unused)
+
+
+class _Renamed:
+    """The tensors of a base by the keys of a layout; what has no place there is `lost`, with the reason."""
+
+    def __init__(self, base: Base, layout: Layout) -> None:
+        self.tensors: dict[str, TensorRef] = {}
+        self.names: set[str] = set()
+        self.lost: dict[str, str] = {}
+        for component in sorted(base.components - set(layout.components)):
+            self.lost[component] = "it holds no such component"
+        self.lost |= layout.out_of_depth({name.rpartition(".")[0] for name in base.tensors})
+        for name in base.tensors:
+            if name.partition(".")[0] not in self.lost and name not in self.names:
+                self._add(name, layout.place(name), base)
+
+    def _add(self, name: str, place: Place | None, base: Base) -> None:
+        if place is None:
+            self.lost[name] = "it has no name for it"
+            return
+        names = place.stored.names
+        if missing := [each for each in names if each not in base.tensors]:
+            self.lost[name] = f"{place.key} needs {missing[0]} beside it"
+            return
+        try:
+            self.tensors[place.key] = place.stored.join([base.tensors[each] for each in names])
+        except InvalidArgument as error:  # parts of different dtypes
+            self.lost[name] = f"{place.key}: {error}"
+            return
+        self.names |= set(names)
+
+
+def _write_folder(
+    tensors: Mapping[str, TensorRef], path: Path, like: Path | None, model: BaseModel, plugins: Host
+) -> None:
+    """Write one file a component, named as diffusers and transformers name theirs."""
+    if like is None:
+        path.mkdir()
+    else:
+        copy_rest(like, path)
+    for name in dict.fromkeys(key.partition(".")[0] for key in tensors):
+        own = {key.partition(".")[2]: ref for key, ref in tensors.items() if key.startswith(f"{name}.")}
+        component = model.component(name)
+        file = "model" if component and component.tokenizer else "diffusion_pytorch_model"
+        (path / name).mkdir(exist_ok=True)
+        _write(TensorMap(tensors=own, metadata={"format": "pt"}), path / name / f"{file}.safetensors", plugins)
+
+
+def _write(tensors: TensorMap, path: Path, plugins: Host) -> None:
+    plugins.get("containers", "safetensors").write(tensors, path)
+
+
+def _metadata(base: Base, plugins: Host) -> Mapping[str, str]:
+    """Keep the header of a base that was one file already; of several, no header is the whole's."""
+    return read_weights(next(iter(base.files)), plugins).metadata if len(base.files) == 1 else {}
+
+
+def _verify(base: Base, path: Path, named: _Renamed, plugins: Host) -> None:
+    written = open_base(path, plugins)
+    for name, ref in base.tensors.items():
+        if name in named.names and (name not in written.tensors or not ref.same(written.tensors[name])):
+            raise VerificationFailed(f"{name} does not read back as it is in {base.path}; nothing was written")

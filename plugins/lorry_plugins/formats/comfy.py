@@ -1,0 +1,54 @@
+"""Single-file names after `diffusion_model.`: with kohya's slots as ComfyUI writes them, or peft's as ai-toolkit does.
+
+Source: ComfyUI comfy/lora.py, `model_lora_keys_unet` and `model_lora_keys_clip`.
+"""
+
+from __future__ import annotations
+
+from lorry.ir import TensorMap
+from lorry.plugin import Dialect, hookimpl
+
+LORRY_API = 1
+
+_LEADS = ("diffusion_model.", "text_encoders.")
+
+
+def _refuse_comfy(source: TensorMap) -> str | None:
+    if not any(key.startswith(_LEADS) for key in source.tensors):
+        return f"no key starts with {' or '.join(_LEADS)}"
+    return "lora_A without lora_down is ai-toolkit's" if _is_peft(source) else None
+
+
+def _refuse_ai_toolkit(source: TensorMap) -> str | None:
+    if not any(key.startswith(_LEADS) for key in source.tensors):
+        return f"no key starts with {' or '.join(_LEADS)}"
+    return None if _is_peft(source) else "lora_down and lora_up are ComfyUI's"
+
+
+def _is_peft(source: TensorMap) -> bool:
+    endings = {part for key in source.tensors for part in (".lora_A.", ".lora_down.") if part in key}
+    return endings == {".lora_A."}
+
+
+@hookimpl
+def lorry_dialects() -> list[Dialect]:
+    """Offer both."""
+    return [
+        Dialect(
+            name="comfy",
+            title="ComfyUI (diffusion_model.; OneTrainer COMFY, ai-toolkit LoKr)",
+            naming="comfy",
+            spellings=("kohya", "peft"),
+            tokens=("bundle_emb",),
+            refuse=_refuse_comfy,
+        ),
+        Dialect(
+            name="ai-toolkit",
+            title="ai-toolkit (diffusion_model. with lora_A and lora_B)",
+            naming="comfy",
+            spellings=("peft",),
+            tokens=("bundle_emb", "emb_params"),
+            refuse=_refuse_ai_toolkit,
+            metadata={"format": "pt"},
+        ),
+    ]

@@ -1,0 +1,62 @@
+"""Single-file names as they are (`double_blocks.0.img_attn.qkv`, `input_blocks.4.1.…`), bare or in a peft model.
+
+Source: Black Forest Labs flux/util.py and flux/modules/lora.py; diffusers loaders/lora_conversion_utils.py,
+`_convert_bfl_flux_control_lora_to_diffusers` and `_convert_fal_kontext_lora_to_diffusers`.
+"""
+
+from __future__ import annotations
+
+from lorry.ir import TensorMap
+from lorry.plugin import Dialect, hookimpl
+
+LORRY_API = 1
+
+_FAL = "base_model.model."
+_SIDES = "adapter_config.json"
+_TOPS = (
+    "double_blocks.", "single_blocks.", "img_in.", "txt_in.", "time_in.", "vector_in.", "guidance_in.", "final_layer.",
+    "double_stream_modulation_", "single_stream_modulation.",
+    "input_blocks.", "middle_block.", "output_blocks.", "time_embed.", "label_emb.", "out.",
+)  # fmt: skip
+_PARTS = (".lora_", ".lokr_", ".hada_", ".diff")
+_POSITIONS = (".processor.", ".to_qkv_mlp.")
+
+
+def _refuse(source: TensorMap) -> str | None:
+    return None if _speaks(source, "") else f"no adapted module starts with {', '.join(_TOPS[:3])} …"
+
+
+def _refuse_fal(source: TensorMap) -> str | None:
+    if _SIDES in source.sides:
+        return f"{_SIDES} makes it a peft folder"
+    return None if _speaks(source, _FAL) else f"no adapted module starts with {_FAL}{_TOPS[0]} …"
+
+
+def _speaks(source: TensorMap, lead: str) -> bool:
+    starts = tuple(lead + top for top in _TOPS)
+    return any(key.startswith(starts) and any(part in key for part in _PARTS) for key in source.tensors) and not any(
+        part in key for key in source.tensors for part in _POSITIONS
+    )
+
+
+@hookimpl
+def lorry_dialects() -> list[Dialect]:
+    """Offer both."""
+    return [
+        Dialect(
+            name="bfl",
+            title="Black Forest Labs (bare names; BFL control LoRAs, OneTrainer ORIGINAL)",
+            naming="original",
+            spellings=("peft", "kohya"),
+            tokens=("bundle_emb",),
+            refuse=_refuse,
+        ),
+        Dialect(
+            name="fal",
+            title="fal (base_model.model. and BFL's names; peft on BFL's code)",
+            lead=_FAL,
+            naming="original",
+            spellings=("peft-bare", "peft", "kohya"),
+            refuse=_refuse_fal,
+        ),
+    ]

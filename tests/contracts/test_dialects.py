@@ -1,0 +1,179 @@
+"""What every installed dialect keeps, for every base and kind: what it writes reads back as the same adapter."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
+
+import lorry
+from lorry.errors import NotRepresentable
+from lorry.ir import Adapter, TensorRef
+from lorry.ops.files import read_file
+from lorry.ops.read import open_like
+from lorry.ops.write import Saved
+from lorry.plugin import BaseModel, Component, Dialect
+from lorry.plugin.host import host
+from tests.support.installed import Combination, combinations, common_scheme
+from tests.support.strategies import adapters, tokens
+
+FEW = settings(max_examples=6, deadline=None, derandomize=True, phases=[Phase.generate])
+
+SPELLED = [
+    pytest.param(each, id=f"{each.dialect.name}-{each.model.id}-{each.component.name}-{each.kind.name}")
+    for each in combinations()
+]
+
+
+@contextmanager
+def folder() -> Iterator[Path]:
+    """A folder for one example; pytest's own is one for all."""
+    with tempfile.TemporaryDirectory() as made:
+        yield Path(made)
+
+
+def reopened(saved: Saved, adapter: Adapter) -> Adapter:
+    return open_like(saved.path, adapter, host())
+
+
+def contents(path: Path) -> dict[str, bytes]:
+    files = [path] if path.is_file() else sorted(path.iterdir())
+    return {each.name if path.is_dir() else "": each.read_bytes() for each in files}
+
+
+def drawn(data: st.DataObject, each: Combination) -> Adapter:
+    return data.draw(adapters(each.model, {each.component.name: each.scheme}, each.kind))
+
+
+@pytest.mark.parametrize("each", SPELLED)
+@FEW
+@given(data=st.data())
+def test_what_is_written_reads_back_as_the_same_deltas_and_is_all_used(each: Combination, data: st.DataObject) -> None:
+    adapter = drawn(data, each)
+    with folder() as at:
+        saved = lorry.save(adapter, at / "a", each.dialect.name)
+        back = reopened(saved, adapter)
+        assert lorry.diff(adapter, back).error <= 1e-6
+        assert not back.report.unmapped
+        assert set(back.report.used) == set(read_file(saved.path)[1].tensors)
+        assert len(back.report.used) == saved.tensors
+        assert not saved.lost
+        assert "scale" not in dict(back.report.ambiguous)
+
+
+@pytest.mark.parametrize("each", SPELLED)
+@FEW
+@given(data=st.data())
+def test_writing_is_deterministic_and_an_unchanged_save_is_the_same_bytes(
+    each: Combination, data: st.DataObject
+) -> None:
+    adapter = drawn(data, each)
+    with folder() as at:
+        first = lorry.save(adapter, at / "a", each.dialect.name)
+        again = lorry.save(adapter, at / "b", each.dialect.name)
+        copied = lorry.save(reopened(first, adapter), at / "c", each.dialect.name)
+        assert contents(first.path) == contents(again.path) == contents(copied.path)
+
+
+@pytest.mark.parametrize("each", SPELLED)
+@FEW
+@given(data=st.data(), note=st.text(st.characters(exclude_categories=["Cs"]), max_size=9))
+def test_every_key_of_a_file_is_accounted_for(each: Combination, data: st.DataObject, note: str) -> None:
+    adapter = drawn(data, each)
+    with folder() as at:
+        saved = lorry.save(adapter, at / "a", each.dialect.name, metadata={"note": note})
+        container, source = read_file(saved.path)
+        keys = list(source.tensors)
+        removed = data.draw(st.sets(st.sampled_from(keys), max_size=len(keys) - 1))
+        strange = TensorRef.from_torch(torch.ones(2, 3, 4))
+        noisy = {key: ref for key, ref in source.tensors.items() if key not in removed} | {"strange.key": strange}
+        assert container.write is not None
+        container.write(type(source)(tensors=noisy, metadata=source.metadata, sides=source.sides), at / "noisy")
+        try:
+            back = open_like(at / "noisy", adapter, host())
+        except lorry.LorryError:
+            return  # so little of it was left that it is no adapter
+        unmapped = dict(back.report.unmapped)
+        assert set(unmapped).isdisjoint(back.report.used)
+        assert {*unmapped, *back.report.used} == set(noisy)
+        assert all(unmapped.values())
+        assert back.extras.keys() == unmapped.keys()
+        assert back.metadata["note"] == note
+
+
+PAIRS = [
+    pytest.param(each, other, id=f"{each.dialect.name}-{other.name}-{each.model.id}-{each.component.name}")
+    for each in combinations()
+    for other in host().dialects().values()
+    if other is not each.dialect
+    if common_scheme(each.dialect, other, each.model, each.component)
+    if any(each.kind is again.kind and other is again.dialect for again in combinations())
+]
+
+
+@pytest.mark.parametrize(("each", "other"), PAIRS)
+@FEW
+@given(data=st.data())
+def test_there_and_back_is_the_same_file_where_only_names_change(
+    each: Combination, other: Dialect, data: st.DataObject
+) -> None:
+    scheme = common_scheme(each.dialect, other, each.model, each.component)
+    adapter = data.draw(adapters(each.model, {each.component.name: scheme}, each.kind))
+    with folder() as at:
+        first = lorry.save(adapter, at / "a", each.dialect.name, metadata={"ünïcode": "猫", "zz": "1", "aa": "2"})
+        opened = reopened(first, adapter)
+        there = lorry.convert(opened, at / "b", other.name, verify=True)
+        assert there.proof is not None
+        assert there.proof.error <= 1e-6
+        back = lorry.convert(reopened(there.saved, adapter), at / "c", each.dialect.name, verify=True)
+        assert back.proof is not None
+        assert back.proof.error <= 1e-6
+        assert lorry.diff(opened, reopened(back.saved, adapter)).error <= 1e-6
+        if there.saved.tensors == first.tensors == back.saved.tensors and not _rewritten(adapter):
+            assert contents(back.saved.path) == contents(first.path)
+
+
+def _rewritten(adapter: Adapter) -> bool:
+    """Tell whether numbers of this adapter may change, by being joined, on the way."""
+    return any(ref.dtype != "F32" or layer.scale != 1 for each in adapter.layers.values() for layer in each for ref in layer.slots.values())
+
+
+TOKENS = [
+    pytest.param(dialect, model, encoders, id=f"{dialect.name}-{model.id}")
+    for dialect in host().dialects().values()
+    for model in host().base_models().values()
+    for encoders in [[each for each in model.components if each.embedding]]
+    if dialect.tokens and encoders
+]
+
+
+@pytest.mark.parametrize(("dialect", "model", "encoders"), TOKENS)
+@FEW
+@given(data=st.data())
+def test_tokens_read_back_with_the_same_vectors_or_are_refused_by_name(
+    dialect: Dialect, model: BaseModel, encoders: list[Component], data: st.DataObject
+) -> None:
+    adapter = Adapter(base=model.id, tokens=data.draw(tokens(encoders)))
+    kind = next(iter(combination.kind for combination in combinations()))
+    if dialect.spellings:  # tokens travel with layers there
+        layered = [each for each in combinations() if (each.dialect, each.model) == (dialect, model)]
+        layers = drawn(data, layered[0]).layers
+        assert layered[0].kind is kind
+        adapter = Adapter(base=model.id, layers=layers, tokens=adapter.tokens)
+    with folder() as at:
+        first = next(iter(adapter.tokens))
+        try:
+            saved = lorry.save(adapter, at / first, dialect.name)
+        except NotRepresentable as error:
+            assert error.layers
+            return
+        back = reopened(saved, adapter)
+        assert back.tokens.keys() == adapter.tokens.keys()
+        assert all(token.same(back.tokens[text]) for text, token in adapter.tokens.items())
+        assert not back.report.unmapped

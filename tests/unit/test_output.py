@@ -1,0 +1,167 @@
+"""Nothing half-written is ever left, and nothing is replaced unasked."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from lorry.errors import Conflict, NotFound
+from lorry.ops.output import replacing
+
+Maker = Callable[[Path, str], None]
+
+
+def make_file(path: Path, text: str) -> None:
+    path.write_text(text)
+
+
+def make_folder(path: Path, text: str) -> None:
+    path.mkdir()
+    (path / "inside.txt").write_text(text)
+
+
+MAKERS = [pytest.param(make_file, id="file"), pytest.param(make_folder, id="folder")]
+
+
+def content(path: Path) -> str:
+    return (path / "inside.txt" if path.is_dir() else path).read_text()
+
+
+def listing(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*")}
+
+
+@pytest.mark.parametrize("make", MAKERS)
+def test_what_was_written_stands_at_the_target_alone(make: Maker, tmp_path: Path) -> None:
+    with replacing(tmp_path / "out") as draft:
+        make(draft, "new")
+        assert not (tmp_path / "out").exists()
+    assert content(tmp_path / "out") == "new"
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+@pytest.mark.parametrize("make", MAKERS)
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, ValueError, OSError, MemoryError])
+def test_whatever_is_raised_nothing_is_left(make: Maker, error: type[BaseException], tmp_path: Path) -> None:
+    def fail() -> None:
+        with replacing(tmp_path / "out") as draft:
+            make(draft, "half")
+            raise error
+
+    with pytest.raises(error):
+        fail()
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("old", MAKERS)
+@pytest.mark.parametrize("new", MAKERS)
+def test_what_is_there_is_a_conflict_and_stays(old: Maker, new: Maker, tmp_path: Path) -> None:
+    old(tmp_path / "out", "old")
+
+    def overwrite() -> None:
+        with replacing(tmp_path / "out") as draft:
+            new(draft, "new")
+
+    before = listing(tmp_path)
+    with pytest.raises(Conflict, match="--force"):
+        overwrite()
+    assert listing(tmp_path) == before
+    assert content(tmp_path / "out") == "old"
+
+
+@pytest.mark.parametrize("old", MAKERS)
+@pytest.mark.parametrize("new", MAKERS)
+def test_force_replaces_files_and_folders_by_either(old: Maker, new: Maker, tmp_path: Path) -> None:
+    old(tmp_path / "out", "old")
+    with replacing(tmp_path / "out", force=True) as draft:
+        new(draft, "new")
+    assert content(tmp_path / "out") == "new"
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+@pytest.mark.parametrize("old", MAKERS)
+def test_a_failure_under_force_leaves_the_old_one(old: Maker, tmp_path: Path) -> None:
+    old(tmp_path / "out", "old")
+
+    def fail() -> None:
+        with replacing(tmp_path / "out", force=True) as draft:
+            make_file(draft, "half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fail()
+    assert content(tmp_path / "out") == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_file_that_appears_meanwhile_is_not_overwritten(tmp_path: Path) -> None:
+    def race() -> None:
+        with replacing(tmp_path / "out") as draft:
+            make_file(draft, "mine")
+            make_file(tmp_path / "out", "theirs")
+
+    with pytest.raises(Conflict, match="appeared meanwhile"):
+        race()
+    assert content(tmp_path / "out") == "theirs"
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_folder_that_appears_meanwhile_is_not_overwritten(tmp_path: Path) -> None:
+    def race() -> None:
+        with replacing(tmp_path / "out") as draft:
+            make_folder(draft, "mine")
+            make_folder(tmp_path / "out", "theirs")
+
+    with pytest.raises(Conflict, match="appeared meanwhile"):
+        race()
+    assert content(tmp_path / "out") == "theirs"
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_dangling_link_counts_as_something(tmp_path: Path) -> None:
+    (tmp_path / "out").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(Conflict), replacing(tmp_path / "out"):
+        pass
+    assert (tmp_path / "out").is_symlink()
+
+
+def test_the_parent_must_be_there(tmp_path: Path) -> None:
+    with pytest.raises(NotFound, match="nowhere is not a folder"), replacing(tmp_path / "nowhere" / "out"):
+        pass
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_disk_without_links_works_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    with replacing(tmp_path / "out") as draft:
+        make_file(draft, "new")
+    assert content(tmp_path / "out") == "new"
+
+
+def test_a_folder_that_cannot_be_put_in_place_brings_the_old_one_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_folder(tmp_path / "out", "old")
+    rename = Path.rename
+
+    def refuse(self: Path, target: Path) -> Path:
+        if self.name.endswith(".part"):
+            raise OSError(28, "No space left on device")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", refuse)
+
+    def overwrite() -> None:
+        with replacing(tmp_path / "out", force=True) as draft:
+            make_folder(draft, "new")
+
+    with pytest.raises(OSError, match="No space"):
+        overwrite()
+    assert content(tmp_path / "out") == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
