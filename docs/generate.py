@@ -21,7 +21,7 @@ import click
 import lorry
 from lorry import errors, plugin
 from lorry.cli import cli
-from lorry.plugin import Dialect, Kind, hookspecs
+from lorry.plugin import BaseModel, Dialect, Kind, hookspecs
 from lorry.plugin.host import GROUPS, Host
 from lorry_registry import layout
 
@@ -127,7 +127,9 @@ def _required(field: dataclasses.Field[object]) -> bool:
 def formats_page() -> str:
     """Tabulate containers and dialects, and which dialect holds which kind for which base."""
     host = built_in()
-    kinds, bases, dialects = host.kinds(), host.base_models(), host.dialects()
+    kinds, bases = host.kinds(), host.base_models()
+    read = [each for each in host.dialects().values() if not each.unreadable]
+    refused = [each for each in host.dialects().values() if each.unreadable]
     containers = [
         (f"`{each.name}`", each.title, code(each.suffixes), "read, write" if each.write else "read")
         for each in host.containers().values()
@@ -144,39 +146,38 @@ def formats_page() -> str:
             "## Dialects",
             table(
                 ("dialect", "", "containers, default first"),
-                [(f"`{each.name}`", each.title, code(each.containers)) for each in dialects.values()],
+                [(f"`{each.name}`", each.title, code(each.containers)) for each in read],
             ),
             "## Which dialect holds which kind",
             table(
-                ("dialect", *(f"`{name}`" for name in kinds)),
-                [
-                    (f"`{each.name}`", *("yes" if _holds(each, kind) else "" for kind in kinds.values()))
-                    for each in dialects.values()
-                ],
+                ("dialect", "kinds"),
+                [(f"`{each.name}`", code(kind.name for kind in kinds.values() if _holds(each, kind))) for each in read],
             ),
             "## Which dialect names the modules of which base",
             table(
                 ("dialect", *(f"`{name}`" for name in bases)),
                 [
-                    (
-                        f"`{each.name}`",
-                        *(
-                            code(part.name for part in base.components if not each.naming or each.naming in part.naming)
-                            for base in bases.values()
-                        ),
-                    )
-                    for each in dialects.values()
+                    (f"`{each.name}`", *(code(_named(each, base)) for base in bases.values()))
+                    for each in read
                     if each.spellings
                 ],
             ),
-            "## Kinds and bases",
+            "## Named and refused",
+            "Files that are often taken for adapters. lorry says what they are, and reads none of them.",
+            table(("name", "", "why"), [(f"`{each.name}`", each.title, each.unreadable) for each in refused]),
+            "## Kinds",
             table(("kind", ""), [(f"`{each.name}`", each.title) for each in kinds.values()]),
+            "## Bases",
             table(
                 ("base", "", "components"),
                 [(f"`{each.id}`", each.title, code(part.name for part in each.components)) for each in bases.values()],
             ),
         ]
     )
+
+
+def _named(dialect: Dialect, base: BaseModel) -> list[str]:
+    return [part.name for part in base.components if not dialect.naming or dialect.naming in part.naming]
 
 
 def _holds(dialect: Dialect, kind: Kind) -> bool:

@@ -16,6 +16,7 @@ from pydantic import ValidationError  # noqa: TID253  loaded when publishing onl
 
 from lorry.errors import InvalidArgument, InvalidFile, LorryError, NotFound
 from lorry.ops.read import open_adapter
+from lorry.ops.triggers import triggers
 from lorry.plugin.host import host
 from lorry_registry import durable
 from lorry_registry.blobs import Content, copy
@@ -91,7 +92,8 @@ def _describe(  # noqa: PLR0913  what a version is made of
     plugins = host()
     adapter = open_adapter(list(copies.values()))
     frames = {path: frame for frame in adapter.origin for path in frame.source.paths}
-    card = card.completed(adapter.metadata)
+    stated = [each.text for each in triggers(adapter) if each.stated and each.text not in adapter.tokens]
+    card = card.completed(adapter.metadata, stated)
     try:
         return Manifest(
             id=Id(

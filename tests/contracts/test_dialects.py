@@ -20,15 +20,12 @@ from lorry.ops.read import open_like
 from lorry.ops.write import Saved
 from lorry.plugin import BaseModel, Component, Dialect
 from lorry.plugin.host import host
-from tests.support.installed import Combination, combinations, common_scheme
+from tests.support.installed import Combination, combinations, groups
 from tests.support.strategies import adapters, tokens
 
 FEW = settings(max_examples=6, deadline=None, derandomize=True, phases=[Phase.generate])
 
-SPELLED = [
-    pytest.param(each, id=f"{each.dialect.name}-{each.model.id}-{each.component.name}-{each.kind.name}")
-    for each in combinations()
-]
+SPELLED = [pytest.param(each, id=repr(each)) for each in combinations()]
 
 
 @contextmanager
@@ -48,7 +45,7 @@ def contents(path: Path) -> dict[str, bytes]:
 
 
 def drawn(data: st.DataObject, each: Combination) -> Adapter:
-    return data.draw(adapters(each.model, {each.component.name: each.scheme}, each.kind))
+    return data.draw(adapters(each.model, each.groups(), each.kind))
 
 
 @pytest.mark.parametrize("each", SPELLED)
@@ -77,7 +74,9 @@ def test_writing_is_deterministic_and_an_unchanged_save_is_the_same_bytes(
     with folder() as at:
         first = lorry.save(adapter, at / "a", each.dialect.name)
         again = lorry.save(adapter, at / "b", each.dialect.name)
-        copied = lorry.save(reopened(first, adapter), at / "c", each.dialect.name)
+        back = reopened(first, adapter)
+        # Some dialects differ in what they hold here by nothing, and the file is then read as the other one's.
+        copied = lorry.save(back, at / "c", f"{back.origin[0].dialect}+{back.origin[0].container}")
         assert contents(first.path) == contents(again.path) == contents(copied.path)
 
 
@@ -107,41 +106,48 @@ def test_every_key_of_a_file_is_accounted_for(each: Combination, data: st.DataOb
         assert back.metadata["note"] == note
 
 
-PAIRS = [
-    pytest.param(each, other, id=f"{each.dialect.name}-{other.name}-{each.model.id}-{each.component.name}")
-    for each in combinations()
-    for other in host().dialects().values()
-    if other is not each.dialect
-    if common_scheme(each.dialect, other, each.model, each.component)
-    if any(each.kind is again.kind and other is again.dialect for again in combinations())
-]
+def _partners(each: Combination) -> list[Dialect]:
+    """Return the dialects that can hold what this one holds, so that an adapter can go there and back."""
+    return [
+        other.dialect
+        for other in combinations()
+        if other.dialect is not each.dialect and other[1:] == each[1:]
+        if groups(each.model, each.component, each.dialect, other.dialect)
+    ]
 
 
-@pytest.mark.parametrize(("each", "other"), PAIRS)
+PARTNERED = [pytest.param(each, partners, id=repr(each)) for each in combinations() if (partners := _partners(each))]
+
+
+@pytest.mark.parametrize(("each", "partners"), PARTNERED)
 @FEW
 @given(data=st.data())
 def test_there_and_back_is_the_same_file_where_only_names_change(
-    each: Combination, other: Dialect, data: st.DataObject
+    each: Combination, partners: list[Dialect], data: st.DataObject
 ) -> None:
-    scheme = common_scheme(each.dialect, other, each.model, each.component)
-    adapter = data.draw(adapters(each.model, {each.component.name: scheme}, each.kind))
+    other = data.draw(st.sampled_from(partners))
+    adapter = data.draw(adapters(each.model, each.groups(other), each.kind))
     with folder() as at:
         first = lorry.save(adapter, at / "a", each.dialect.name, metadata={"ünïcode": "猫", "zz": "1", "aa": "2"})
         opened = reopened(first, adapter)
         there = lorry.convert(opened, at / "b", other.name, verify=True)
-        assert there.proof is not None
-        assert there.proof.error <= 1e-6
         back = lorry.convert(reopened(there.saved, adapter), at / "c", each.dialect.name, verify=True)
-        assert back.proof is not None
-        assert back.proof.error <= 1e-6
-        assert lorry.diff(opened, reopened(back.saved, adapter)).error <= 1e-6
-        if there.saved.tensors == first.tensors == back.saved.tensors and not _rewritten(adapter):
+        for proof in (there.proof, back.proof, lorry.diff(opened, reopened(back.saved, adapter))):
+            assert proof is not None
+            assert proof.error <= 1e-6
+        renamed = there.saved.tensors == first.tensors == back.saved.tensors and not _rewritten(adapter)
+        if renamed and opened.origin[0].dialect == each.dialect.name:
             assert contents(back.saved.path) == contents(first.path)
 
 
 def _rewritten(adapter: Adapter) -> bool:
     """Tell whether numbers of this adapter may change, by being joined, on the way."""
-    return any(ref.dtype != "F32" or layer.scale != 1 for each in adapter.layers.values() for layer in each for ref in layer.slots.values())
+    return any(
+        ref.dtype != "F32" or layer.scale != 1
+        for each in adapter.layers.values()
+        for layer in each
+        for ref in layer.slots.values()
+    )
 
 
 TOKENS = [

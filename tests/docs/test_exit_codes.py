@@ -195,7 +195,9 @@ SITUATIONS: Mapping[str, Callable[[Path], Call]] = {
     "a web page saved in place of a file": lambda folder: call(
         "inspect", written(folder / "page.safetensors", b"<!DOCTYPE html><title>Please log in</title>")
     ),
-    "a base model's weights in place of an adapter": lambda _: call("inspect", TOYBOX_SD_UNET),
+    "a base model's weights in place of an adapter": lambda _: call(
+        "merge", TOYBOX_SD_UNET, "-o", "merged.safetensors"
+    ),
     "an adapter for another base": other_base,
     "an adapter for the same base in another size": lambda folder: call(
         "bake", "toybox-sd", lora(folder / "wide.safetensors", width=640), "-o", folder / "baked"

@@ -12,6 +12,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 from diffusers.loaders import single_file_utils as untyped_utils
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
@@ -156,6 +157,16 @@ def test_a_folder_made_like_another_loads_in_diffusers(folder: Callable[[str], P
     agree(dict(encoder.state_dict()), component(folder("sd1"), "text_encoder")[0])
 
 
+def test_a_component_by_itself_keeps_its_configuration(folder: Callable[[str], Path], tmp_path: Path) -> None:
+    alone = folder("flux2") / "transformer"
+    lorry.convert_base(lorry.open_base(alone), tmp_path / "new", "diffusers")
+    assert sorted(each.name for each in tmp_path.glob("new/**/*") if each.is_file()) == [
+        "config.json",
+        "diffusion_pytorch_model.safetensors",
+    ]
+    assert (tmp_path / "new" / "transformer" / "config.json").read_bytes() == (alone / "config.json").read_bytes()
+
+
 def test_what_a_layout_has_no_place_for_is_refused_and_nothing_written(
     folder: Callable[[str], Path], tmp_path: Path
 ) -> None:
@@ -192,13 +203,15 @@ def test_keys_of_no_component_are_told_and_constants_are_no_loss(folder: Callabl
     assert (set(done.lost), done.unused) == ({"model_ema.diffusion_modelout2bias"}, ("alphas_cumprod",))
 
 
-def test_a_header_of_one_file_goes_with_it(folder: Callable[[str], Path], tmp_path: Path) -> None:
+def test_a_header_goes_along_there_and_back(folder: Callable[[str], Path], tmp_path: Path) -> None:
     tensors = single(folder("flux2"), tmp_path, "bfl")
-    source = write(tmp_path / "named.safetensors", tensors, {"modelspec.title": "mine"})
-    lorry.convert_base(lorry.open_base(source), tmp_path / "comfy.safetensors", "comfy")
-    assert lorry.open_base(tmp_path / "comfy.safetensors").layout == "comfy"
-    header = (tmp_path / "comfy.safetensors").read_bytes()[:200]
-    assert b'"modelspec.title":"mine"' in header
+    first = write(tmp_path / "first.safetensors", tensors, {"modelspec.title": "mine", "format": "pt"})
+    lorry.convert_base(lorry.open_base(first), tmp_path / "folder", "diffusers")
+    lorry.convert_base(lorry.open_base(tmp_path / "folder"), tmp_path / "comfy.safetensors", "comfy")
+    lorry.convert_base(lorry.open_base(tmp_path / "comfy.safetensors"), tmp_path / "last.safetensors", "bfl")
+    with safe_open(first, "pt") as one, safe_open(tmp_path / "last.safetensors", "pt") as other:
+        assert one.metadata() == other.metadata()
+    agree(load_file(tmp_path / "last.safetensors"), load_file(first))
 
 
 @pytest.mark.parametrize(
@@ -258,6 +271,17 @@ def test_the_command_says_what_it_did(folder: Callable[[str], Path], tmp_path: P
     assert "every tensor has the bytes it had" in result.output
     result = CliRunner().invoke(cli, [*argv, "--json", "--force"])
     assert json.loads(result.output)["tensors_written"] == len(load_file(tmp_path / "one.safetensors"))
+
+
+def test_a_base_is_inspected_as_an_adapter_is(folder: Callable[[str], Path], tmp_path: Path) -> None:
+    tensors = single(folder("flux2"), tmp_path, "bfl") | {"notes": torch.ones(2)}
+    file = write(tmp_path / "base.safetensors", tensors)
+    for path, layout, unknown in ((file, "bfl", 1), (folder("flux2"), "diffusers", 0)):
+        told = json.loads(CliRunner().invoke(cli, ["inspect", "--json", str(path)]).output)
+        assert told["base"] == "FLUX.2 (flux2@1)"
+        assert told["format"] == f"base model, {layout}"
+        assert told["not understood"] == unknown
+    assert CliRunner().invoke(cli, ["inspect", str(tmp_path / "none")]).exit_code != 0
 
 
 def test_damage_is_told_before_anything_is_written(folder: Callable[[str], Path], tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from lorry.ir import Adapter, Layer, ModulePath, TensorRef, Token
 from lorry.plugin import BaseModel, Component, Factors, Kind
 
-from .tables import filled, shape, views
+from .tables import filled, shape
 
 DTYPES = (
     torch.float32,
@@ -44,20 +44,19 @@ def layers(draw: st.DrawFn, kind: Kind, sizes: tuple[int, ...]) -> Layer:
 
 
 @st.composite
-def adapters(draw: st.DrawFn, model: BaseModel, schemes: Mapping[str, str], kind: Kind) -> Adapter:
-    """Draw an adapter for modules that each component has under the scheme given for it.
+def adapters(draw: st.DrawFn, model: BaseModel, groups: Mapping[str, Sequence[tuple[str, ...]]], kind: Kind) -> Adapter:
+    """Draw an adapter for some of the modules given by component: templates, those of a fused module together.
 
     Often it has some or all parts of a fused module, which then agree in width as a real model's do.
     """
     unit, width = draw(st.integers(1, 3)), draw(st.integers(1, 6))
     found: dict[ModulePath, tuple[Layer, ...]] = {}
-    for name, scheme in schemes.items():
+    for name, known in groups.items():
         component = model.component(name)
         assert component is not None
-        known = [view.parts for view in views(component, scheme)]
         fused = [parts for parts in known if len(parts) > 1]
-        groups = st.sampled_from(known) | st.sampled_from(fused) if fused else st.sampled_from(known)
-        for parts in draw(st.lists(groups, min_size=1, max_size=3)):
+        some = st.sampled_from(known) | st.sampled_from(fused) if fused else st.sampled_from(known)
+        for parts in draw(st.lists(some, min_size=1, max_size=3)):
             numbers = draw(st.lists(st.integers(0, 40), min_size=3, max_size=3))
             for template in sorted(draw(st.sets(st.sampled_from(parts), min_size=1))):
                 path = ModulePath(name, filled(template, numbers))

@@ -112,7 +112,7 @@ def test_an_adapter_is_no_base_and_a_base_no_adapter(tmp_path: Path) -> None:
     lora = {f"{name.removesuffix('.weight')}.hada_w1_a": each for name, each in flux2().items()}
     with pytest.raises(NotRecognised, match="no installed base table fits"):
         lorry.open_base(write(tmp_path / "lora.safetensors", lora))
-    with pytest.raises(NotRecognised, match=r"is a base model \(FLUX\.2, bfl\)"):
+    with pytest.raises(NotRecognised, match=r"is a base model's weights \(FLUX\.2, bfl\)"):
         lorry.open(write(tmp_path / "base.safetensors", flux2()))
 
 

@@ -183,7 +183,7 @@ BROKEN = {
     "raises halfway": ({"lorry_kinds": _generates}, "RuntimeError: halfway"),
     "returns another descriptor": ({"lorry_kinds": _lies}, "lorry_kinds returned Dialect"),
     "implements another hook": ({"lorry_dialects": dialects("x")}, "does not implement that hook"),
-    "forgets the marker": ({"lorry_kinds": lambda: []}, "does not implement that hook"),
+    "forgets the marker": ({"lorry_kinds": list}, "does not implement that hook"),
     "states a later version": ({"LORRY_API": 2, "lorry_kinds": kinds("x")}, "written for LORRY_API 2"),
     "states no version": ({"LORRY_API": None, "lorry_kinds": kinds("x")}, "written for LORRY_API None"),
 }

@@ -52,7 +52,7 @@ LAYOUTS: Mapping[str, tuple[str, Shapes, str, str, dict[str, dict[str, tuple[int
 
 
 @pytest.mark.parametrize(("name", "keys", "dialect", "base", "tokens"), LAYOUTS.values(), ids=LAYOUTS.keys())
-def test_a_layout_is_read(  # noqa: PLR0913  one parameter a fact
+def test_a_layout_is_read(
     name: str, keys: Shapes, dialect: str, base: str, tokens: dict[str, dict[str, tuple[int, ...]]], tmp_path: Path
 ) -> None:
     path = write(tmp_path / name, {key: torch.randn(shape) for key, shape in keys.items()})
@@ -83,9 +83,7 @@ BUNDLES: Mapping[str, tuple[Shapes, dict[str, dict[str, tuple[int, ...]]]]] = {
 
 
 @pytest.mark.parametrize(("keys", "tokens"), BUNDLES.values(), ids=BUNDLES.keys())
-def test_tokens_travel_with_a_lora(
-    keys: Shapes, tokens: dict[str, dict[str, tuple[int, ...]]], tmp_path: Path
-) -> None:
+def test_tokens_travel_with_a_lora(keys: Shapes, tokens: dict[str, dict[str, tuple[int, ...]]], tmp_path: Path) -> None:
     made = {**kohya(), **{key: torch.randn(shape) for key, shape in keys.items()}}
     adapter = lorry.open(write(tmp_path / "a.safetensors", made))
     assert shapes(adapter) == tokens
@@ -156,7 +154,11 @@ def test_a_text_that_would_be_read_as_something_else_is_not_written(text: str, t
     [
         (made_of("a", "b"), "kohya-embedding", "holds one token"),
         (made_of("a", "b", base="sdxl", parts=("text_encoder", "text_encoder_2")), "encoder-embedding", "one token"),
-        (made_of("a", base="sdxl", parts=("text_encoder", "text_encoder_2")), "diffusers-embedding", "one text encoder"),
+        (
+            made_of("a", base="sdxl", parts=("text_encoder", "text_encoder_2")),
+            "diffusers-embedding",
+            "one text encoder",
+        ),
         (made_of("a"), "diffusers", "holds no learned tokens"),
         (made_of("a"), "peft", "holds no learned tokens"),
     ],

@@ -12,7 +12,13 @@ PARTS = ("blocks.{i}.to_q", "blocks.{i}.to_k")
 
 COMPONENT = Component(
     name="net",
-    modules=("blocks.{i}.to_q", "blocks.{i}.to_k", "blocks.{i}.sub_net.{j}.ff", "blocks.{i}.sub_net.{i}.self", "stem_in"),
+    modules=(
+        "blocks.{i}.to_q",
+        "blocks.{i}.to_k",
+        "blocks.{i}.sub_net.{j}.ff",
+        "blocks.{i}.sub_net.{i}.self",
+        "stem_in",
+    ),
     schemes={
         "native": (
             View("layers.{i}.qk", PARTS, (1, 3)),

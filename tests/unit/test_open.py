@@ -84,7 +84,10 @@ TWICE = {
         kohya("lora_te2_encoder_block_0_layer_0_SelfAttention_q"),
         kohya("lora_te3_encoder_block_0_layer_0_SelfAttention_q"),
     ),
-    "with and without text_model": (peft(f"text_encoder.{FC1}"), peft(f"text_encoder.{FC1.removeprefix('text_model.')}")),
+    "with and without text_model": (
+        peft(f"text_encoder.{FC1}"),
+        peft(f"text_encoder.{FC1.removeprefix('text_model.')}"),
+    ),
     "alone and fused": (
         kohya(FLUX_QKV, rows=12, width=4),
         kohya("lora_unet_transformer_blocks_0_attn_to_q", rows=4, width=4),
@@ -129,7 +132,11 @@ def test_the_t5_of_flux_goes_by_either_number(prefix: str, tmp_path: Path) -> No
 
 
 def test_unknown_keys_are_kept_with_a_reason_and_the_rest_is_read(tmp_path: Path) -> None:
-    strange = {"weird.key": torch.ones(1), f"{KOHYA}.secret_sauce": torch.ones(1), "lora_unet_nowhere.alpha": torch.ones(1)}
+    strange = {
+        "weird.key": torch.ones(1),
+        f"{KOHYA}.secret_sauce": torch.ones(1),
+        "lora_unet_nowhere.alpha": torch.ones(1),
+    }
     adapter = opened(tmp_path, {**kohya(alpha=2.0), **strange})
     assert set(dict(adapter.report.unmapped)) == set(strange)
     assert all(reason for _, reason in adapter.report.unmapped)
@@ -227,7 +234,9 @@ def test_an_adapter_for_another_base_is_incompatible(tensors: Tensors, says: str
 
 def test_a_base_model_is_no_adapter(tmp_path: Path) -> None:
     base = base_of(host().base_models()["sd1"])
-    weights = {name.removeprefix("unet."): ref.torch() for name, ref in base.tensors.items() if name.startswith("unet.")}
+    weights = {
+        name.removeprefix("unet."): ref.torch() for name, ref in base.tensors.items() if name.startswith("unet.")
+    }
     with pytest.raises(NotRecognised, match="base model's weights"):
         lorry.open(write(tmp_path / "a.safetensors", weights))
 
@@ -254,7 +263,8 @@ def test_files_for_different_bases_are_no_adapter(tmp_path: Path) -> None:
 def test_one_token_in_two_files_is_a_conflict(tmp_path: Path) -> None:
     (tmp_path / "more").mkdir()
     paths = [
-        write(folder / "cat.safetensors", {"emb_params": torch.ones(2, 768)}) for folder in (tmp_path, tmp_path / "more")
+        write(folder / "cat.safetensors", {"emb_params": torch.ones(2, 768)})
+        for folder in (tmp_path, tmp_path / "more")
     ]
     with pytest.raises(Conflict, match="'cat' is in two of the files"):
         lorry.open(paths)

@@ -42,9 +42,7 @@ def test_a_layer_that_does_nothing_still_does_nothing_when_read_back(
 
 @pytest.mark.parametrize("scale", [1 / 3, -0.7, 1e-7, 12345.678, 2.0**-30])
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float8_e5m2, torch.float32])
-def test_an_alpha_is_stored_so_that_the_scale_reads_back(
-    scale: float, dtype: torch.dtype, tmp_path: Path
-) -> None:
+def test_an_alpha_is_stored_so_that_the_scale_reads_back(scale: float, dtype: torch.dtype, tmp_path: Path) -> None:
     tensors = {key: ref.to(dtype) for key, ref in kohya(rank=3).items()}
     adapter = lorry.merge([(opened(tmp_path, tensors), scale)])
     lorry.save(adapter, tmp_path / "out.safetensors", "kohya")
@@ -156,7 +154,9 @@ def test_a_format_may_name_its_container(tmp_path: Path) -> None:
 def test_a_copied_folder_brings_what_belongs_to_the_adapter_and_no_more(tmp_path: Path) -> None:
     source = tmp_path / "source"
     source.mkdir()
-    write(source / "adapter_model.safetensors", {f"base_model.model.{key}": ref for key, ref in peft("conv_in").items()})
+    write(
+        source / "adapter_model.safetensors", {f"base_model.model.{key}": ref for key, ref in peft("conv_in").items()}
+    )
     (source / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "lora_alpha": 4, "r": 2}))
     (source / "README.md").write_text("# A cat")
     (source / "optimizer.pt").write_bytes(b"state")
@@ -179,9 +179,7 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("lie", HOSTILE.values(), ids=HOSTILE.keys())
-def test_a_strangers_origin_cannot_make_a_file_that_does_not_read_back(
-    lie: dict[str, object], tmp_path: Path
-) -> None:
+def test_a_strangers_origin_cannot_make_a_file_that_does_not_read_back(lie: dict[str, object], tmp_path: Path) -> None:
     adapter = opened(tmp_path, peft(), {"lorry.origin": json.dumps({**ORIGIN, **lie})})
     lorry.save(adapter, tmp_path / "out.safetensors", "kohya")
     assert error(adapter, tmp_path / "out.safetensors") < 1e-6

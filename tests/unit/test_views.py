@@ -26,9 +26,7 @@ DTYPES = st.sampled_from([torch.float32, torch.bfloat16, torch.float16, torch.fl
 
 def lora(rows: int, rank: int = 2, width: int = 3, scale: float = 1.0, dtype: torch.dtype = torch.float32) -> Layer:
     down, up = torch.randn(rank, width).to(dtype), torch.randn(rows, rank).to(dtype)
-    return Layer(
-        kind="lora", slots={"down": TensorRef.from_torch(down), "up": TensorRef.from_torch(up)}, scale=scale
-    )
+    return Layer(kind="lora", slots={"down": TensorRef.from_torch(down), "up": TensorRef.from_torch(up)}, scale=scale)
 
 
 def delta(layer: Layer) -> torch.Tensor:

@@ -21,6 +21,7 @@ COMMANDS: Mapping[str, str] = {
     "inspect": "Say what a file is, what it holds and what it fits.",
     "identify": "Name format, base and kinds, with every candidate's reasons.",
     "validate": "Check a file thoroughly; exit 0 only if nothing is wrong.",
+    "metadata": "Show, set and mend the header of a file.",
     "convert": "Write an adapter in another format, with proof.",
     "convert-base": "Write a base model in another layout.",
     "merge": "Make one adapter of several.",
@@ -30,6 +31,10 @@ COMMANDS: Mapping[str, str] = {
     "plugins": "List plugins and what they provide.",
 }
 """Commands of core, with the line of help that `lorry --help` shows without importing them."""
+
+
+_CLOSED_PIPE = 141
+"""What a shell reports for a program that died of SIGPIPE."""
 
 
 class LazyGroup(click.Group):
@@ -49,6 +54,17 @@ class LazyGroup(click.Group):
             return None
         module_name, _, attribute = added[cmd_name].load.partition(":")
         return _command(importlib.import_module(module_name), attribute)
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Run the command; end quietly where whoever reads the output has left (click itself would say 1)."""
+        try:
+            result: object = super().invoke(ctx)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            # Point stdout elsewhere, so that the interpreter's last flush is quiet too.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            ctx.exit(_CLOSED_PIPE)
+        return result
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -128,10 +144,6 @@ def main() -> None:
     except KeyboardInterrupt:
         click.echo("lorry: interrupted; nothing half-written is left", err=True)
         code = 130
-    except BrokenPipeError:
-        # Whoever read our output has left; point stdout elsewhere so that the interpreter's last flush is quiet.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 141
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         click.echo(f"lorry: {where}{error.strerror or error}", err=True)

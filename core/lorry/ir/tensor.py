@@ -12,7 +12,7 @@ import struct
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
 from lorry.errors import InvalidArgument, MissingExtra
 
@@ -200,8 +200,8 @@ class _Transposed:
 
     def read_into(self, start: int, buffer: memoryview) -> None:
         rows, columns = self.ref.shape
-        width = BITS[self.ref.dtype] // 8
-        data = memoryview(self.ref.tobytes()).cast("c" if width == 1 else {2: "H", 4: "I", 8: "Q"}[width])
+        codes: dict[int, Literal["B", "H", "I", "Q"]] = {8: "B", 16: "H", 32: "I", 64: "Q"}
+        data = memoryview(self.ref.tobytes()).cast(codes[BITS[self.ref.dtype]])
         turned = b"".join(data[column::columns].tobytes() for column in range(columns)) if rows else b""
         buffer[:] = turned[start : start + len(buffer)]
 

@@ -35,7 +35,7 @@ class Baked(Mapping[str, "Tensor"]):
 
     def __getitem__(self, name: str) -> Tensor:
         ref = self.base.tensors[name]
-        return self.compute(name, ref) if name in self.changes else ref.torch()
+        return self._computed(name, ref) if name in self.changes else ref.torch()
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.base.tensors)
@@ -44,7 +44,16 @@ class Baked(Mapping[str, "Tensor"]):
         return len(self.base.tensors)
 
     def compute(self, name: str, ref: TensorRef) -> Tensor:
-        """Compute one changed tensor."""
+        """Compute one changed tensor of its own shape; raise Incompatible where a layer changes that."""
+        total = self._computed(name, ref)
+        if total.shape != ref.shape:
+            raise Incompatible(
+                f"the adapter makes {name} {list(total.shape)} instead of {list(ref.shape)}, which the base's "
+                "configuration would contradict; use the tensors, without writing them as that base"
+            )
+        return total
+
+    def _computed(self, name: str, ref: TensorRef) -> Tensor:
         import torch
 
         pristine = ref.torch(dtype=torch.float32)
@@ -57,8 +66,7 @@ class Baked(Mapping[str, "Tensor"]):
                 total.view(up.shape[0], -1).addmm_(up, down, alpha=strength * layer.scale)
             else:
                 changed = kind.apply(pristine, layer)
-                if changed.shape != pristine.shape:
-                    raise Incompatible(f"{layer.kind} changes the shape of {name}, which only a running model can take")
+                pristine, total = widened(pristine, changed.shape), widened(total, changed.shape)
                 total += strength * (changed - pristine)
         return total.to(own)
 
@@ -113,3 +121,12 @@ def check_understood(adapter: Adapter, *, partial: bool = False) -> None:
         raise Unmapped(
             where, adapter.report.unmapped, "install the plugin that reads it, or ask for the rest alone (partial)"
         )
+
+
+def widened(tensor: Tensor, shape: Sequence[int]) -> Tensor:
+    """Return the tensor within zeros of a larger shape; a tensor of that shape is returned as it is."""
+    if tensor.shape == shape:
+        return tensor
+    wide = tensor.new_zeros(shape)
+    wide[tuple(slice(size) for size in tensor.shape)] = tensor
+    return wide

@@ -43,9 +43,9 @@ def convert_base(  # noqa: PLR0913  every option is a keyword with a default
 ) -> Rewritten:
     """Write a base in a layout its table declares: a single safetensors file, or for "diffusers" a folder.
 
-    Tensors are streamed and keep dtype and bytes; at most one that is turned about is in memory. A folder gets
-    everything but weights (configurations, tokenizers) from the folder `like`, by default from the base itself where
-    that is one. `verify` reads the result back and compares every byte.
+    Tensors are streamed and keep dtype and bytes; at most one that is turned about is in memory. The header of the
+    component that draws goes along. A folder gets everything but weights (configurations, tokenizers) from the folder
+    `like`, by default from the base itself where that is one. `verify` reads the result back and compares every byte.
 
     Raises UnknownName for a layout the base does not come in, NotRepresentable for tensors that the layout has no
     place for, unless `lossy`, Incompatible for quantised weights, and VerificationFailed.
@@ -63,12 +63,13 @@ def convert_base(  # noqa: PLR0913  every option is a keyword with a default
         if like is not None:
             raise InvalidArgument(f"{like}: a single file holds weights alone; leave --like out, or say --to {FOLDER}")
         check_file_name(path)
-    rest = Path(like) if like is not None else base.path
     with replacing(path, force=force) as draft:
+        written = TensorMap(tensors=named.tensors, metadata=_header(base, model, plugins))
         if layout == FOLDER:
-            _write_folder(named.tensors, draft, rest if rest.is_dir() else None, model, plugins)
+            _copy_rest(base, Path(like) if like is not None else base.path, draft, model)
+            _write_folder(written, draft, model, plugins)
         else:
-            _write(TensorMap(tensors=named.tensors, metadata=_metadata(base, plugins)), draft, plugins)
+            _write(written, draft, plugins)
         if verify:
             _verify(base, draft, named, plugins)
     return Rewritten(path=path, layout=layout, tensors=len(named.tensors), lost=lost, unused=unused)
@@ -104,29 +105,39 @@ class _Renamed:
         self.names |= set(names)
 
 
-def _write_folder(
-    tensors: Mapping[str, TensorRef], path: Path, like: Path | None, model: BaseModel, plugins: Host
-) -> None:
-    """Write one file a component, named as diffusers and transformers name theirs."""
-    if like is None:
+def _copy_rest(base: Base, source: Path, path: Path, model: BaseModel) -> None:
+    """Make the folder, with what a folder has beside weights; the folder of one component belongs one level down."""
+    if source in {file.parent for file in base.files}:
         path.mkdir()
+        copy_rest(source, path / model.components[0].name)
+    elif source.is_dir():
+        copy_rest(source, path)
     else:
-        copy_rest(like, path)
-    for name in dict.fromkeys(key.partition(".")[0] for key in tensors):
-        own = {key.partition(".")[2]: ref for key, ref in tensors.items() if key.startswith(f"{name}.")}
+        path.mkdir()
+
+
+def _write_folder(written: TensorMap, path: Path, model: BaseModel, plugins: Host) -> None:
+    """Write one file a component, named as diffusers and transformers name theirs; the header goes to the first."""
+    for name in dict.fromkeys(key.partition(".")[0] for key in written.tensors):
+        own = {key.partition(".")[2]: ref for key, ref in written.tensors.items() if key.startswith(f"{name}.")}
+        metadata = {**(written.metadata if name == model.components[0].name else {}), "format": "pt"}
         component = model.component(name)
         file = "model" if component and component.tokenizer else "diffusion_pytorch_model"
         (path / name).mkdir(exist_ok=True)
-        _write(TensorMap(tensors=own, metadata={"format": "pt"}), path / name / f"{file}.safetensors", plugins)
+        _write(TensorMap(tensors=own, metadata=metadata), path / name / f"{file}.safetensors", plugins)
 
 
 def _write(tensors: TensorMap, path: Path, plugins: Host) -> None:
     plugins.get("containers", "safetensors").write(tensors, path)
 
 
-def _metadata(base: Base, plugins: Host) -> Mapping[str, str]:
-    """Keep the header of a base that was one file already; of several, no header is the whole's."""
-    return read_weights(next(iter(base.files)), plugins).metadata if len(base.files) == 1 else {}
+def _header(base: Base, model: BaseModel, plugins: Host) -> Mapping[str, str]:
+    """Return the header of the first file with something of the component that draws."""
+    lead = f"{model.components[0].name}."
+    for file, held in base.files.items():
+        if any(name.startswith(lead) for stored in held.values() for name in stored.names):
+            return read_weights(file, plugins).metadata
+    return {}
 
 
 def _verify(base: Base, path: Path, named: _Renamed, plugins: Host) -> None:

@@ -17,6 +17,7 @@ from lorry.ir.layer import Layer
 from lorry.ir.module_path import ModulePath
 from lorry.ir.tensor import require_torch
 from lorry.ir.token import Token
+from lorry.ops.bake import widened
 from lorry.ops.base import Base
 from lorry.plugin.host import Host, host
 from lorry.plugin.kind import Factors, Kind
@@ -165,7 +166,8 @@ class _Comparison:
         for layer in layers:
             apply = self._kind(layer).apply
             if apply is not None:
-                total += (apply(weight, layer) - weight).double()
+                changed = apply(weight, layer)
+                total = widened(total, changed.shape) + (changed - widened(weight, changed.shape)).double()
         return total
 
 

@@ -14,8 +14,9 @@ from lorry.ops.grammar import compiled
 from lorry.ops.parse import Draft, Shapes, parse
 from lorry.plugin.base_model import BaseModel, Probe
 from lorry.plugin.host import Host
+from lorry.plugin.kind import kernel_untold
 
-_CLAIM_FIELDS = ("ss_base_model_version", "modelspec.architecture")
+CLAIM_FIELDS = ("ss_base_model_version", "modelspec.architecture")
 
 
 class Candidate(NamedTuple):
@@ -112,8 +113,8 @@ def _score(dialect: str, base: BaseModel, source: TensorMap, draft: Draft, plugi
     words = [f"{len(draft.used)} of {total} keys"]
     if draft.unmapped:
         words.append("{}: {}".format(*next(iter(draft.unmapped.items()))))
-    claim = next((source.metadata[key] for key in _CLAIM_FIELDS if key in source.metadata), "")
-    if claim and any(claim.startswith(each) for each in base.claims):
+    claim = next((source.metadata[key] for key in CLAIM_FIELDS if key in source.metadata), "")
+    if claimed_base(claim, plugins) == base.id:
         evidence += 1
         words.append(f"the header says {claim}")
     if evidence > 0:
@@ -130,6 +131,15 @@ def _score(dialect: str, base: BaseModel, source: TensorMap, draft: Draft, plugi
         tokens=tuple(draft.tokens),
         draft=draft,
     )
+
+
+def claimed_base(claim: str, plugins: Host) -> str:
+    """Return the id of the base that a header means by this name, or "" where none goes by it; the longest claim wins."""
+    said = claim.lower()
+    found = [
+        (len(own), base.id) for base in plugins.base_models().values() for own in base.claims if said.startswith(own)
+    ]
+    return max(found, default=(0, ""))[1]
 
 
 def _kinds(layers: Iterable[Layer], draft: Draft) -> tuple[str, ...]:
@@ -161,8 +171,7 @@ def probe_shapes(base: BaseModel, shapes: Mapping[ModulePath, tuple[int, ...]]) 
         path, shape = hits[0]
         if probe.present is False:
             return f"{path} exists, and {base.title} has none", 0
-        told = len(shape) < 3 or shape[-1] != -1  # noqa: PLR2004  a kernel that the layer does not tell
-        if probe.ndim is not None and told and len(shape) != probe.ndim:
+        if probe.ndim is not None and not kernel_untold(shape) and len(shape) != probe.ndim:
             return f"{path} has {len(shape)} axes, {base.title} has {probe.ndim}", 0
         if probe.ratio and len(shape) > 1 and -1 not in shape[:2] and shape[0] != probe.ratio * shape[1]:
             return f"{path} is {shape[0]} by {shape[1]}, {base.title} has {probe.ratio} to 1", 0

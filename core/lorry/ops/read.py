@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 AdapterPath = str | Path | Sequence[str | Path]
 
-_SIDE_SUFFIXES = (".json", ".md", ".txt", ".png", ".jpg", ".jpeg", ".webp", ".yaml", ".toml")
+_SIDE_SUFFIXES = (".json", ".info", ".md", ".txt", ".png", ".jpg", ".jpeg", ".webp", ".yaml", ".toml")
 _LARGEST_SIDE = 1 << 20
 
 
@@ -173,14 +173,14 @@ def _strange(where: Path, source: TensorMap, plugins: Host) -> str:
     with suppress(LorryError):
         base = _base(where, plugins)
         title = plugins.base_models()[base.id].title
-        return f"is a base model ({title}, {base.layout}), not an adapter: give it as --base, or see lorry convert-base"
+        return f"is a base model's weights ({title}, {base.layout}), not an adapter; give it as --base"
     for model in plugins.base_models().values():
         for component in model.components:
             table = name_table(component, OWN, ".")
             hits = sum(1 for key in source.tensors if table.find(key.rpartition(".")[0]))
             if hits * 2 > len(source.tensors):
                 what = f"{model.title}, {component.name}"
-                return f"is a part of a base model ({what}), not an adapter; give the folder it belongs to as --base"
+                return f"is a base model's weights ({what}), not an adapter; give the folder it belongs to as --base"
     families = sorted({key.rsplit(".", 2)[-1] if "." in key else key for key in source.tensors})[:4]
     example = next(iter(source.tensors))
     return (

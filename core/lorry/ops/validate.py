@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from lorry.ir.adapter import Adapter
 from lorry.ir.tensor import TensorRef, require_torch
 from lorry.ops.base import Base
+from lorry.ops.claims import conflicts
 from lorry.ops.read import check_fits
 from lorry.plugin.host import Host, host
 
@@ -24,7 +25,8 @@ class Problem:
 
 
 def validate(adapter: Adapter, base: Base | None = None, plugins: Host | None = None) -> tuple[Problem, ...]:
-    """Return every problem found: keys not understood, numbers that are not finite, scales that make no sense.
+    """Return every problem found: keys not understood, numbers that are not finite, scales that make no
+    sense, and what the header claims against the tensors.
 
     Reads every tensor. With `base`, shapes are held against it too, and Incompatible is raised as by opening.
     """
@@ -32,6 +34,9 @@ def validate(adapter: Adapter, base: Base | None = None, plugins: Host | None = 
     require_torch("checking the numbers")
     found = [Problem(level="error", where=key, what=f"not understood: {why}") for key, why in adapter.report.unmapped]
     found += [Problem(level="warning", where=what, what=why) for what, why in adapter.report.ambiguous]
+    found += [
+        Problem(level="warning", where=each.key, what=str(each)) for each in conflicts(adapter, plugins, hashed=True)
+    ]
     for path, layers in adapter.layers.items():
         for layer in layers:
             if not math.isfinite(layer.scale) or abs(layer.scale) > _LARGEST_SCALE:

@@ -1,8 +1,9 @@
 """Fused modules: a layer of the whole cut into layers of its parts, and parts joined into the whole.
 
 Splitting is exact for every kind: the slots that carry output rows are cut, the others are shared by all
-parts, byte for byte; what cannot be cut so is taken in its kind's dense form. Joining is exact and of the same size where the shared slots agree; otherwise the
-kind itself must know how (LoRA: block-diagonal, at the sum of the ranks).
+parts, byte for byte; what cannot be cut so is taken in its kind's dense form. Joining is exact and of the
+same size where the shared slots agree; otherwise the kind itself must know how (LoRA: block-diagonal, at the
+sum of the ranks).
 """
 
 from __future__ import annotations
@@ -40,7 +41,9 @@ def split(layer: Layer, kind: Kind, target: Target) -> list[Layer]:
         )
     for slot, ref in rows.items():
         if not _divides(ref, shares):
-            raise InvalidFile(
+            count = kind.target(layer.slots)[0] if kind.target else -1
+            error = Incompatible if count > 0 and count % sum(shares) == 0 else InvalidFile
+            raise error(
                 f"{target.name}: {ref.shape[0] if ref.shape else 0} rows of {slot} do not divide into "
                 f"{len(target.parts)} parts of {':'.join(map(str, target.rows))}"
             )

@@ -174,7 +174,11 @@ class _Vocabulary:
             matrix[rows] = vectors
         tokenizer.save_pretrained(folder)
         config = self._folder / component.name / "config.json"
-        config.write_text(json.dumps({**json.loads(config.read_text()), "vocab_size": len(matrix)}, indent=2) + "\n")
+        told = {**json.loads(config.read_text()), "vocab_size": len(matrix)}
+        if tokenizer.eos_token_id is not None:
+            # Published SDXL and FLUX say 2, which makes CLIP pool at the largest id: now that would be the new word.
+            told["eos_token_id"] = tokenizer.eos_token_id
+        config.write_text(json.dumps(told, indent=2) + "\n")
         return {name: TensorRef.from_torch(matrix)}
 
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from lorry.plugin.backend import Step as Step
     from lorry.plugin.base_model import BaseModel as BaseModel
     from lorry.plugin.base_model import Component as Component
+    from lorry.plugin.base_model import ModelSpec as ModelSpec
     from lorry.plugin.base_model import Naming as Naming
     from lorry.plugin.base_model import Probe as Probe
     from lorry.plugin.base_model import View as View
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from lorry.plugin.kind import Kind as Kind
     from lorry.plugin.kind import Spelling as Spelling
     from lorry.plugin.kind import TokenLayout as TokenLayout
+    from lorry.plugin.loader import Loader as Loader
+    from lorry.plugin.loader import Rule as Rule
     from lorry.plugin.merge_method import MergeMethod as MergeMethod
     from lorry.plugin.store import Store as Store
 
@@ -39,6 +42,7 @@ _WHERE = {
     "Step": "lorry.plugin.backend",
     "BaseModel": "lorry.plugin.base_model",
     "Component": "lorry.plugin.base_model",
+    "ModelSpec": "lorry.plugin.base_model",
     "Naming": "lorry.plugin.base_model",
     "Probe": "lorry.plugin.base_model",
     "View": "lorry.plugin.base_model",
@@ -56,6 +60,8 @@ _WHERE = {
     "Kind": "lorry.plugin.kind",
     "Spelling": "lorry.plugin.kind",
     "TokenLayout": "lorry.plugin.kind",
+    "Loader": "lorry.plugin.loader",
+    "Rule": "lorry.plugin.loader",
     "MergeMethod": "lorry.plugin.merge_method",
     "Store": "lorry.plugin.store",
 }

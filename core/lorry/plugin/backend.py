@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -30,7 +30,7 @@ class Request:
 class Step(Protocol):
     """Called before each denoising step with its number, from 0, and the number of steps."""
 
-    def __call__(self, number: int, total: int) -> None:
+    def __call__(self, number: int, total: int, /) -> None:
         """Take note of the step that is about to begin."""
 
 
@@ -69,7 +69,6 @@ class Backend:
     title: str
     bases: tuple[str, ...]
     load: str
-    defaults: Mapping[str, float] = field(default_factory=dict)
 
 
 Load = Callable[[Path, str, str | None], Model]

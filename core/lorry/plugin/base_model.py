@@ -85,13 +85,27 @@ class Probe(NamedTuple):
         return self.width if isinstance(self.width, tuple) else () if self.width is None else (self.width,)
 
 
+class ModelSpec(NamedTuple):
+    """What headers after github.com/Stability-AI/ModelSpec say of a base.
+
+    architectures: ids by variant, "" for the family where the variant is not told.
+    implementation: the code whose names are the scheme "native".
+    resolution: what it draws by default, as "1024x1024"; "" where that is not one size.
+    """
+
+    architectures: Mapping[str, str]
+    implementation: str
+    resolution: str = ""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class BaseModel:
     """A family of base models with one module layout at any width and depth.
 
     The names are frozen: a change of one is a new `version`, and manifests record "id@version". `claims`
-    are how headers call it (ss_base_model_version, modelspec.architecture): evidence where names and shapes
-    leave a doubt, never against them. `variants` are the published models of the family, each with the probes
+    are how headers begin to call it (ss_base_model_version, modelspec.architecture), in lower case, the first one
+    written: evidence where names and shapes leave a doubt, never against them. `spec` is for the headers lorry
+    writes. `variants` are the published models of the family, each with the probes
     that tell it from the others; here a width is exact. `unused` are keys of single files, or the beginnings
     of some, that drawing does not need (constants of the noise schedule), so that leaving them out is no loss.
     """
@@ -101,6 +115,7 @@ class BaseModel:
     components: tuple[Component, ...]
     probes: tuple[Probe, ...] = ()
     claims: tuple[str, ...] = ()
+    spec: ModelSpec | None = None
     variants: Mapping[str, tuple[Probe, ...]] = field(default_factory=dict)
     unused: tuple[str, ...] = ()
     version: int = 1

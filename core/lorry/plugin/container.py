@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,7 +15,8 @@ class Container(NamedTuple):
     `sniff` says from the path's first bytes (or, for a folder, its entries) whether this container reads
     it, never from the suffix alone. `read` raises InvalidFile for what is its own but broken. `write` puts
     one file or folder at the given path, which is new; it is None where lorry only reads. A write of equal
-    tensors gives equal bytes.
+    tensors gives equal bytes. `edit` writes what is at the first path at the second, which is new, with other
+    metadata and every tensor byte as it stands; it is None where there is no metadata to write.
     """
 
     name: str
@@ -24,3 +25,4 @@ class Container(NamedTuple):
     sniff: Callable[[Path], bool]
     read: Callable[[Path], TensorMap]
     write: Callable[[TensorMap, Path], None] | None = None
+    edit: Callable[[Path, Path, Mapping[str, str]], None] | None = None

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from lorry.plugin.container import Container
     from lorry.plugin.dialect import Dialect
     from lorry.plugin.kind import Kind
+    from lorry.plugin.loader import Loader
     from lorry.plugin.merge_method import MergeMethod
     from lorry.plugin.store import Store
 
@@ -76,3 +77,8 @@ def lorry_stores() -> Iterable[Store]:  # type: ignore[empty-body]
 @hookspec
 def lorry_commands() -> Iterable[Command]:  # type: ignore[empty-body]
     """Commands of the `lorry` command line."""
+
+
+@hookspec
+def lorry_loaders() -> Iterable[Loader]:  # type: ignore[empty-body]
+    """Tools that load adapters, with the rules of what they load: diffusers, ComfyUI."""

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from lorry.plugin.container import Container
     from lorry.plugin.dialect import Dialect
     from lorry.plugin.kind import Kind
+    from lorry.plugin.loader import Loader
     from lorry.plugin.merge_method import MergeMethod
     from lorry.plugin.store import Store
 
@@ -39,6 +40,7 @@ GROUPS: Mapping[str, tuple[str, str]] = {
     "backends": ("backend", "lorry.plugin.backend:Backend"),
     "merge_methods": ("merge method", "lorry.plugin.merge_method:MergeMethod"),
     "stores": ("store", "lorry.plugin.store:Store"),
+    "loaders": ("loader", "lorry.plugin.loader:Loader"),
     "commands": ("command", "lorry.plugin.command:Command"),
 }
 """Each hook without its `lorry_`, with the word for one of its descriptors and where their type is."""
@@ -135,6 +137,10 @@ class Host:
     def stores(self) -> Mapping[str, Store]:
         """Return the stores by name."""
         return self._group("stores")
+
+    def loaders(self) -> Mapping[str, Loader]:
+        """Return the tools that load adapters, by name."""
+        return self._group("loaders")
 
     def commands(self) -> Mapping[str, Command]:
         """Return the commands plugins add, by name."""

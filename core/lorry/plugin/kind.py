@@ -143,17 +143,18 @@ def fits(target: tuple[int, ...], shape: tuple[int, ...]) -> bool:
 
     -1 takes any size, and a 1x1 convolution and a linear layer of the same channels take the same layers.
     """
-    if _untold(target) or _untold(shape):
+    if kernel_untold(target) or kernel_untold(shape):
         target, shape = _flat(target), _flat(shape)
     axes = max(len(target), len(shape))
     padded = ((*each, *(1 for _ in range(axes - len(each)))) for each in (target, shape))
     return all(-1 in (a, b) or a == b for a, b in zip(*padded, strict=True))
 
 
-def _untold(shape: tuple[int, ...]) -> bool:
+def kernel_untold(shape: tuple[int, ...]) -> bool:
+    """Tell whether this target says nothing of the kernel, nor whether there is one."""
     return len(shape) == 3 and shape[-1] == -1  # noqa: PLR2004  out, in · kernel, and a kernel that is not told
 
 
 def _flat(shape: tuple[int, ...]) -> tuple[int, ...]:
-    rest = shape[1:2] if _untold(shape) else shape[1:]
+    rest = shape[1:2] if kernel_untold(shape) else shape[1:]
     return (*shape[:1], -1 if -1 in rest else prod(rest))

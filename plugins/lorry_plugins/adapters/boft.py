@@ -32,9 +32,10 @@ def apply(weight: Tensor, layer: Layer) -> Tensor:
     rows = weight.float().flatten(1)
     for stage in range(stages):
         step = 2**stage * (size // 2)
-        gathered = rows.unflatten(0, (-1, 2, step)).transpose(1, 2).flatten(0, 2).unflatten(0, (-1, size))
-        turned = torch.einsum("kij,kjc->kic", rotations[stage], gathered).flatten(0, 1)
-        rows = turned.unflatten(0, (-1, step, 2)).transpose(1, 2).flatten(0, 2)
+        columns = rows.shape[1]
+        gathered = rows.reshape(-1, 2, step, columns).transpose(1, 2).reshape(-1, size, columns)
+        turned = (rotations[stage] @ gathered).reshape(-1, step, 2, columns)
+        rows = turned.transpose(1, 2).reshape(-1, columns)
     if "rescale" in layer.slots:
         rows = rows * layer.slots["rescale"].torch(weight.device, torch.float32).reshape(-1, 1)
     return rows.reshape(weight.shape)

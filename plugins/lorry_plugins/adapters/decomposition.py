@@ -48,21 +48,30 @@ def _resized(total: Tensor, layer: Layer) -> Tensor:
 
     axis, slot = (0, _ROWS) if _ROWS in layer.slots else (1, _COLUMNS)
     length = layer.slots[slot].torch(total.device, torch.float32).flatten()
-    norm = total.transpose(0, axis).flatten(1).norm(dim=1) + torch.finfo(torch.float32).eps
-    return total * (length / norm).reshape([-1 if each == axis else 1 for each in range(total.ndim)])
+    norm = torch.linalg.vector_norm(total.transpose(0, axis).flatten(1), dim=1) + torch.finfo(torch.float32).eps
+    resized: Tensor = total * (length / norm).reshape([-1 if each == axis else 1 for each in range(total.ndim)])
+    return resized
 
 
 def _spellings(kind: Kind) -> Iterator[Spelling]:
     for spelling in kind.spellings:
         if spelling.family == "peft-folder":  # peft decomposes its LoRA alone
             continue
-        suffixes = {"dora_scale": _SPELLED}
-        read, write = _Magnitude(kind, spelling).read, _Magnitude(kind, spelling).write
-        if spelling.family == "peft":
-            named = {"lora_magnitude_vector": _SPELLED, "lora_magnitude_vector.weight": _SPELLED}
-            peft = _PeftMagnitude(kind, spelling)
-            yield spelling._replace(slots={**spelling.slots, **named}, read=peft.read, write=peft.write)
-        yield spelling._replace(slots={**spelling.slots, **suffixes}, read=read, write=write)
+        plain = _Magnitude(kind, spelling)
+        lycoris = spelling._replace(
+            slots={**spelling.slots, "dora_scale": _SPELLED}, read=plain.read, write=plain.write
+        )
+        if spelling.family != "peft":
+            yield lycoris
+            continue
+        peft = _PeftMagnitude(kind, spelling)
+        suffixes = {"lora_magnitude_vector": _SPELLED, "lora_magnitude_vector.weight": _SPELLED}
+        yield spelling._replace(slots={**spelling.slots, **suffixes}, read=peft.read, write=peft.write)
+        yield lycoris._replace(write=_never)  # some tools mix the two; peft does not read it
+
+
+def _never(layer: Layer, facts: Mapping[str, Any]) -> None:  # noqa: ARG001  the shape of `Spelling.write`
+    return None
 
 
 class _Magnitude:
@@ -83,7 +92,9 @@ class _Magnitude:
         stored = slots.pop(slot)
         plain = self._spelling.write(replace(layer, slots=slots), facts)
         told = self._stored(stored, slot, layer)
-        return plain and told and replace(plain, slots={**plain.slots, _SPELLED: told})
+        if plain is None or told is None:
+            return None
+        return replace(plain, slots={**plain.slots, _SPELLED: told})
 
     def _target(self, layer: Layer) -> tuple[int, ...]:
         if self._kind.rank is not None:

@@ -39,7 +39,9 @@ def apply(weight: Tensor, layer: Layer) -> Tensor:
     turned = torch.einsum("knm,knc->kmc", rotations, rows).reshape(weight.shape)
     if "rescale" not in layer.slots:
         return turned
-    return turned * layer.slots["rescale"].torch(weight.device, torch.float32).reshape(-1, *(1 for _ in weight.shape[1:]))
+    return turned * layer.slots["rescale"].torch(weight.device, torch.float32).reshape(
+        -1, *(1 for _ in weight.shape[1:])
+    )
 
 
 def target(slots: Mapping[str, TensorRef]) -> tuple[int, ...]:

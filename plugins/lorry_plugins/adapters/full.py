@@ -3,7 +3,8 @@
     W' = W + scale · diff,   b' = b + scale · diff,   W' = value
 
 Sources: LyCORIS lycoris/modules/full.py and norms.py; ComfyUI comfy/lora.py (`diff`, `set_weight`); the bias of
-peft's LoRA, which its scale multiplies too: peft src/peft/tuners/lora/layer.py (`lora_bias`).
+peft's LoRA, which its scale multiplies too: peft src/peft/tuners/lora/layer.py (`lora_bias`); the norms of Black
+Forest Labs' control LoRAs: flux/util.py.
 """
 
 from __future__ import annotations
@@ -23,6 +24,9 @@ LORRY_API = 1
 
 _NORM = {"norm": True}
 """The module is a norm, and LyCORIS calls its parameters by other names."""
+
+
+_LORAS = ("lora", "dora", "wide-lora")
 
 
 def add(weight: Tensor, layer: Layer) -> Tensor:
@@ -67,7 +71,10 @@ DIFF = Kind(
         Spelling(family="kohya", slots={"diff_b": "diff"}, param="bias", write=_write),
         Spelling(family="kohya", slots={"w_norm": "diff"}, read=_read_norm, write=_write_norm),
         Spelling(family="kohya", slots={"b_norm": "diff"}, param="bias", read=_read_norm, write=_write_norm),
-        Spelling(family="peft", slots={"lora_B.bias": "diff"}, param="bias", beside=("lora", "dora"), write=_write),
+        *(
+            Spelling(family=family, slots={"lora_B.bias": "diff"}, param="bias", beside=_LORAS, write=_write)
+            for family in ("peft", "bfl-control")
+        ),
     ),
     apply=add,
     target=target,
@@ -77,7 +84,10 @@ DIFF = Kind(
 SET = Kind(
     name="set",
     title="replaced weight",
-    spellings=(Spelling(family="kohya", slots={"set_weight": "value"}),),
+    spellings=(
+        Spelling(family="kohya", slots={"set_weight": "value"}),
+        Spelling(family="bfl-control", slots={"scale": "value"}),
+    ),
     apply=put,
     target=target,
     row_slots=("value",),

@@ -28,9 +28,10 @@ def apply(weight: Tensor, layer: Layer) -> Tensor:
     import torch
 
     ((slot, ref),) = layer.slots.items()
-    factor = layer.options.get("offset", 0.0) + ref.torch(weight.device, torch.float32).flatten()
+    factor = ref.torch(weight.device, torch.float32).flatten() + layer.options.get("offset", 0.0)
     axis = 1 if slot == "columns" else 0
-    return weight.float() * factor.reshape([-1 if each == axis else 1 for each in range(weight.ndim)])
+    multiplied: Tensor = weight.float() * factor.reshape([-1 if each == axis else 1 for each in range(weight.ndim)])
+    return multiplied
 
 
 def target(slots: Mapping[str, TensorRef]) -> tuple[int, ...]:

@@ -28,8 +28,8 @@ def apply(weight: Tensor, layer: Layer) -> Tensor:
     columns = weight.float().flatten(1).T
     for stage, rotations in enumerate(cayley(-skew(blocks) / 2)):
         order = _order(stage, *blocks.shape[:3]).to(weight.device)
-        turned = rotations @ columns[order.argsort()].unflatten(0, (-1, blocks.shape[2]))
-        columns = turned.flatten(0, 1)[order]
+        gathered = columns[order.argsort()].reshape(-1, blocks.shape[2], columns.shape[1])
+        columns = (rotations @ gathered).flatten(0, 1)[order]
     factor = layer.slots["rescale"].torch(weight.device, torch.float32).reshape(-1, 1)
     return (columns.T * factor).reshape(weight.shape)
 

@@ -32,8 +32,12 @@ _OPTIONAL = frozenset({"t1", "t2", "alpha"})
 
 def rank(slots: Mapping[str, TensorRef]) -> int:
     """Return the rank; raise InvalidFile where the factors do not fit one another."""
-    if not all(_fits(slots, number) for number in "12") or ("t1" in slots) != ("t2" in slots) or (
-        target(slots) != (slots["w2_a"].shape[int("t2" in slots) and 1], slots["w2_b"].shape[1], *target(slots)[2:])
+    if (
+        not all(_fits(slots, number) for number in "12")
+        or ("t1" in slots) != ("t2" in slots)
+        or (
+            target(slots) != (slots["w2_a"].shape[int("t2" in slots) and 1], slots["w2_b"].shape[1], *target(slots)[2:])
+        )
     ):
         shapes = {slot: list(ref.shape) for slot, ref in slots.items()}
         raise InvalidFile(f"shapes {shapes} make no LoHa")
@@ -83,7 +87,9 @@ def _factor(layer: Layer, number: str) -> Tensor:
 LOHA = Kind(
     name="loha",
     title="LoHa",
-    spellings=tuple(Spelling(family=family, slots=_SUFFIXES, optional=_OPTIONAL) for family in ("kohya", "peft-folder")),
+    spellings=tuple(
+        Spelling(family=family, slots=_SUFFIXES, optional=_OPTIONAL) for family in ("kohya", "peft-folder")
+    ),
     apply=apply,
     rank=rank,
     target=target,

@@ -30,6 +30,7 @@ _SUFFIXES = {
     "lokr_w1": "w1", "lokr_w1_a": "w1_a", "lokr_w1_b": "w1_b", "lokr_w2": "w2", "lokr_w2_a": "w2_a",
     "lokr_w2_b": "w2_b", "lokr_t2": "t2", "alpha": "alpha",
 }  # fmt: skip
+_OPTIONAL = frozenset(_SUFFIXES.values())
 
 
 def rank(slots: Mapping[str, TensorRef]) -> int:
@@ -65,9 +66,9 @@ def _dense(layer: Layer) -> Layer:
 
 
 def _stands(slots: Mapping[str, TensorRef]) -> bool:
-    return all(
-        (f"w{number}" in slots) != ({f"w{number}_a", f"w{number}_b"} <= slots.keys()) for number in "12"
-    ) and ("t2" not in slots or "w2_a" in slots)
+    return all((f"w{number}" in slots) != ({f"w{number}_a", f"w{number}_b"} <= slots.keys()) for number in "12") and (
+        "t2" not in slots or "w2_a" in slots
+    )
 
 
 def _fits(slots: Mapping[str, TensorRef], number: str) -> bool:
@@ -109,9 +110,9 @@ def _write(layer: Layer, facts: Mapping[str, Any]) -> Layer:  # noqa: ARG001  th
 LOKR = Kind(
     name="lokr",
     title="LoKr",
-    spellings=tuple(
-        Spelling(family=family, slots=_SUFFIXES, optional=frozenset(_SUFFIXES.values()), accepts=_stands, write=_write)
-        for family in ("kohya", "peft-folder")
+    spellings=(
+        Spelling(family="kohya", slots=_SUFFIXES, optional=_OPTIONAL, accepts=_stands, write=_write),
+        Spelling(family="peft-folder", slots=_SUFFIXES, optional=_OPTIONAL, accepts=_stands),
     ),
     apply=apply,
     rank=rank,

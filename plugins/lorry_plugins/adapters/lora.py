@@ -20,6 +20,7 @@ from lorry.ir.tensor import BITS, from_bytes, require_torch
 from lorry.plugin import Factors, Kind, Spelling, hookimpl
 from lorry_plugins.adapters.decomposition import decomposed
 from lorry_plugins.adapters.scaling import scaled
+from lorry_plugins.adapters.widening import widened
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -195,5 +196,5 @@ LORA = Kind(
 
 @hookimpl
 def lorry_kinds() -> list[Kind]:
-    """Offer LoRA, plain and weight-decomposed."""
-    return [LORA, decomposed(LORA, "dora", "DoRA")]
+    """Offer LoRA: plain, weight-decomposed, and for a widened weight."""
+    return [LORA, decomposed(LORA, "dora", "DoRA"), widened(LORA, "wide-lora", "LoRA for a widened weight")]

@@ -24,4 +24,5 @@ def cayley(generators: Tensor) -> Tensor:
     import torch
 
     identity = torch.eye(generators.shape[-1], device=generators.device)
-    return torch.linalg.solve(identity - generators, identity + generators, left=False)
+    rotations: Tensor = torch.linalg.solve(identity - generators, identity + generators, left=False)
+    return rotations

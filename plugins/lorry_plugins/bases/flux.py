@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from lorry.plugin import BaseModel, Component, Naming, Probe, View, hookimpl
+from lorry.plugin import BaseModel, Component, ModelSpec, Naming, Probe, View, hookimpl
 from lorry_plugins.bases.text_encoders import clip, t5
 from lorry_plugins.bases.vae import vae
 
@@ -117,6 +117,7 @@ def _diffsynth() -> Iterator[View]:
             words = words.replace(".a.", ".a_to_").replace(".b.", ".b_to_").replace("to_proj", "to_out")
             yield view._replace(name=words)
 
+
 _TRANSFORMER = Component(
     name="transformer",
     modules=tuple(part for view in _NATIVE for part in view.parts),
@@ -187,7 +188,12 @@ FLUX1 = BaseModel(
         Probe(component="transformer", module="ff.net.0.proj", ratio=4),
         Probe(component="transformer", module="norm1.linear", present=True),
     ),
-    claims=("flux1", "flux-1", "flux.1"),
+    claims=("flux1", "flux-1", "flux.1", "flux_1"),
+    spec=ModelSpec(
+        {"": "flux-1", "dev": "flux-1-dev", "schnell": "flux-1-schnell"},
+        "https://github.com/black-forest-labs/flux",
+        "1024x1024",
+    ),
     # Kontext and Krea have the tensors of dev, to the last shape; canny and depth those of one another.
     variants={
         "dev": (_DEV, _inputs(64)),

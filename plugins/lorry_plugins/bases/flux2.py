@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from lorry.plugin import BaseModel, Component, Naming, Probe, View, hookimpl
+from lorry.plugin import BaseModel, Component, ModelSpec, Naming, Probe, View, hookimpl
 from lorry_plugins.bases.vae import vae
 
 LORRY_API = 1
@@ -120,7 +120,13 @@ FLUX2 = BaseModel(
         Probe(component="transformer", module="transformer_blocks.8.attn.to_q", present=False),
         Probe(component="transformer", module="single_stream_modulation.linear", present=True),
     ),
-    claims=("flux2", "flux-2", "flux.2"),
+    claims=("flux2", "flux-2", "flux.2", "flux_2"),
+    # As musubi-tuner writes them.
+    spec=ModelSpec(
+        {"": "Flux.2", "dev": "Flux.2-dev", "klein-9b": "Flux.2-klein-9b", "klein-4b": "Flux.2-klein-4b"},
+        "https://github.com/black-forest-labs/flux2",
+        "1024x1024",
+    ),
     variants={"dev": _size(6144), "klein-9b": _size(4096), "klein-4b": _size(3072)},
 )
 

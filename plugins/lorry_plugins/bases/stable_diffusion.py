@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from lorry.plugin import BaseModel, Component, Naming, Probe, View, hookimpl
+from lorry.plugin import BaseModel, Component, ModelSpec, Naming, Probe, View, hookimpl
 from lorry_plugins.bases.text_encoders import clip
 from lorry_plugins.bases.vae import vae
 
@@ -173,6 +173,8 @@ _SCHEDULE = (
 _UNUSED = (*_SCHEDULE, "first_stage_model.loss.", "cond_stage_model.model.logit_scale", "cond_stage_model.logit_scale")
 _UNUSED_XL = (*_SCHEDULE, *(f"conditioner.embedders.{at}.model.logit_scale" for at in range(2)))
 
+_STABILITY = "https://github.com/Stability-AI/generative-models"
+
 SD1 = BaseModel(
     id="sd1",
     title="Stable Diffusion 1",
@@ -186,7 +188,8 @@ SD1 = BaseModel(
         Probe(component="unet", module="attn2.to_k", width=768),
         Probe(component="unet", module="add_embedding.linear_1", present=False),
     ),
-    claims=("sd_v1", "stable-diffusion-v1"),
+    claims=("sd_v1", "sd_1", "sd1", "sd 1", "stable-diffusion-v1"),
+    spec=ModelSpec({"": "stable-diffusion-v1"}, _STABILITY, "512x512"),
     unused=_UNUSED,
 )
 
@@ -203,7 +206,9 @@ SD2 = BaseModel(
         Probe(component="unet", module="attn2.to_k", width=1024),
         Probe(component="unet", module="add_embedding.linear_1", present=False),
     ),
-    claims=("sd_v2", "stable-diffusion-v2"),
+    claims=("sd_v2", "sd_2", "sd2", "sd 2", "stable-diffusion-v2"),
+    # Whether it is v2-512 or v2-768-v stands in no tensor.
+    spec=ModelSpec({"": "stable-diffusion-v2"}, _STABILITY),
     unused=_UNUSED,
 )
 
@@ -222,7 +227,8 @@ SDXL = BaseModel(
         Probe(component="unet", module="add_embedding.linear_1", present=True),
         Probe(component="unet", module="down_blocks.3.resnets.0.conv1", present=False),
     ),
-    claims=("sdxl_base", "sdxl_1", "stable-diffusion-xl-v1-base"),
+    claims=("sdxl_base_v1-0", "sdxl", "stable-diffusion-xl"),
+    spec=ModelSpec({"": "stable-diffusion-xl-v1-base"}, _STABILITY, "1024x1024"),
     unused=_UNUSED_XL,
 )
 
@@ -241,6 +247,7 @@ SDXL_REFINER = BaseModel(
         Probe(component="unet", module="down_blocks.3.resnets.0.conv1", present=True),
     ),
     claims=("sdxl_refiner", "stable-diffusion-xl-v1-refiner"),
+    spec=ModelSpec({"": "stable-diffusion-xl-v1-refiner"}, _STABILITY, "1024x1024"),
     unused=_UNUSED_XL,
 )
 

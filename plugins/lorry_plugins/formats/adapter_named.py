@@ -17,7 +17,6 @@ LORRY_API = 1
 
 _NAMED = re.compile(r"(\.lora_(?:A|B|magnitude_vector))\.([^.]+)(\.(?:weight|bias))$")
 _SPELLED = re.compile(r"(\.lora_(?:A|B))(\.(?:weight|bias))$")
-_DIFFSYNTH = ("blocks.", "single_blocks.", "pipe.dit.", "final_proj_out.")
 
 
 def _read(source: TensorMap) -> Mapping[str, str]:
@@ -36,12 +35,6 @@ def _refuse(source: TensorMap) -> str | None:
     return None if names else "no key has the name of an adapter after lora_A"
 
 
-def _refuse_diffsynth(source: TensorMap) -> str | None:
-    if any(key.startswith(_DIFFSYNTH) for key in source.tensors):
-        return _refuse(source)
-    return f"no key starts with {', '.join(_DIFFSYNTH)}"
-
-
 @hookimpl
 def lorry_dialects() -> list[Dialect]:
     """Offer both."""
@@ -51,15 +44,15 @@ def lorry_dialects() -> list[Dialect]:
             name="diffsynth",
             title="DiffSynth-Studio (its own names of FLUX.1)",
             naming="diffsynth",
-            spellings=("peft",),
-            refuse=_refuse_diffsynth,
+            spellings=("peft-bare", "peft"),
+            refuse=_refuse,
             renaming=renaming,
         ),
         Dialect(
             name="peft-named",
             title="peft state dict (lora_A.default; DiffSynth-Studio, training scripts)",
             naming="peft-named",
-            spellings=("peft",),
+            spellings=("peft-bare", "peft"),
             refuse=_refuse,
             renaming=renaming,
         ),

@@ -15,7 +15,7 @@ from lorry.plugin import Dialect, hookimpl
 
 LORRY_API = 1
 
-_PREFIXES = ("lora_unet_", "lora_te", "oft_unet_")
+_PREFIXES = ("lora_unet_", "lora_te", "oft_unet_", "bundle_emb.")
 
 
 def _refuse(source: TensorMap) -> str | None:

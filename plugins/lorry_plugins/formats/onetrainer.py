@@ -13,7 +13,7 @@ from lorry.plugin import Dialect, hookimpl
 LORRY_API = 1
 
 _LEGACY = ("lora_transformer_",)
-_OMI = ("transformer.", "unet.", "clip_l.", "clip_g.", "t5.")
+_OMI = ("transformer.", "unet.", "clip_l.", "clip_g.", "clip_h.", "t5.")
 _DOTTED = ("transformer.", "unet.", "text_encoder.", "text_encoder_2.")
 
 

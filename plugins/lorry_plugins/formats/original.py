@@ -19,11 +19,18 @@ _TOPS = (
     "input_blocks.", "middle_block.", "output_blocks.", "time_embed.", "label_emb.", "out.",
 )  # fmt: skip
 _PARTS = (".lora_", ".lokr_", ".hada_", ".diff")
+_REPLACED_NORM = ".key_norm.scale"
 _POSITIONS = (".processor.", ".to_qkv_mlp.")
 
 
 def _refuse(source: TensorMap) -> str | None:
     return None if _speaks(source, "") else f"no adapted module starts with {', '.join(_TOPS[:3])} …"
+
+
+def _refuse_control(source: TensorMap) -> str | None:
+    if "img_in.lora_A.weight" in source.tensors and any(key.endswith(_REPLACED_NORM) for key in source.tensors):
+        return None
+    return f"no img_in.lora_A.weight beside a {_REPLACED_NORM.removeprefix('.')}"
 
 
 def _refuse_fal(source: TensorMap) -> str | None:
@@ -41,11 +48,18 @@ def _speaks(source: TensorMap, lead: str) -> bool:
 
 @hookimpl
 def lorry_dialects() -> list[Dialect]:
-    """Offer both."""
+    """Offer all three."""
     return [
         Dialect(
+            name="bfl-control",
+            title="Black Forest Labs' control LoRAs (norms replaced, the image's input widened)",
+            naming="original",
+            spellings=("bfl-control",),
+            refuse=_refuse_control,
+        ),
+        Dialect(
             name="bfl",
-            title="Black Forest Labs (bare names; BFL control LoRAs, OneTrainer ORIGINAL)",
+            title="Black Forest Labs (bare names; OneTrainer ORIGINAL)",
             naming="original",
             spellings=("peft", "kohya"),
             tokens=("bundle_emb",),

@@ -48,7 +48,13 @@ def lorry_containers() -> Iterable[Container]:
     """Provide the container."""
     return [
         Container(
-            name="safetensors", title="safetensors", suffixes=(".safetensors",), sniff=sniff, read=read, write=write
+            name="safetensors",
+            title="safetensors",
+            suffixes=(".safetensors",),
+            sniff=sniff,
+            read=read,
+            write=write,
+            edit=edit,
         )
     ]
 
@@ -111,8 +117,29 @@ def write(tensors: TensorMap, path: Path) -> None:
             _copy(ref, file, buffer)
 
 
+def edit(path: Path, target: Path, metadata: Mapping[str, str]) -> None:
+    """Write a file again with other metadata; all that follows the header is copied in pieces of 16 MiB.
+
+    Raises InvalidArgument for metadata that `read` would refuse.
+    """
+    read(path)
+    source = FileSource.open(path)
+    length = int.from_bytes(source.read(0, 8), "little")
+    entries = json.loads(source.read(8, length))
+    entries.pop("__metadata__", None)
+    try:
+        header = _packed({"__metadata__": dict(metadata)} | entries if metadata else entries)
+        _parse(header, source.size - 8 - length)
+    except (_Fault, UnicodeEncodeError, TypeError) as fault:
+        raise InvalidArgument(f"{path} cannot have this metadata: {fault}; change or shorten it") from None
+    body = TensorRef("U8", (source.size - 8 - length,), (Segment(source, 8 + length, source.size),))
+    with target.open("xb") as file:
+        file.write(len(header).to_bytes(8, "little") + header)
+        _copy(body, file, memoryview(bytearray(min(CHUNK, body.nbytes))))
+
+
 def _header(tensors: Mapping[str, TensorRef], metadata: Mapping[str, str]) -> bytes:
-    """Build the header as the official serializer does: compact, UTF-8, padded with blanks to 8 bytes."""
+    """Build the header of tensors that follow one another."""
     header: dict[str, object] = {"__metadata__": dict(metadata)} if metadata else {}
     at = 0
     for key, ref in tensors.items():
@@ -120,6 +147,11 @@ def _header(tensors: Mapping[str, TensorRef], metadata: Mapping[str, str]) -> by
         at += ref.nbytes
     if len(header) != len(tensors) + bool(metadata):
         raise _Fault("a tensor is named '__metadata__'")
+    return _packed(header)
+
+
+def _packed(header: Mapping[str, object]) -> bytes:
+    """Spell a header as the official serializer does: compact, UTF-8, padded with blanks to 8 bytes."""
     text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
     return text + b" " * (-len(text) % 8)
 

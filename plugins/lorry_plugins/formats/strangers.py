@@ -14,10 +14,14 @@ from lorry.plugin import Dialect, hookimpl
 
 LORRY_API = 1
 
-_PACKED = (
-    "qkv_proj", "qkv_proj_context", "out_proj", "out_proj_context",
-    "mlp_fc1", "mlp_fc2", "mlp_context_fc1", "mlp_context_fc2",
-    "norm1.linear", "norm1_context.linear", "norm.linear",
+_PACKED = tuple(
+    f".{module}.{slot}"
+    for module in (
+        "qkv_proj", "qkv_proj_context", "out_proj", "out_proj_context",
+        "mlp_fc1", "mlp_fc2", "mlp_context_fc1", "mlp_context_fc2",
+        "norm1.linear", "norm1_context.linear", "norm.linear",
+    )
+    for slot in ("lora_down", "lora_up")
 )  # fmt: skip
 
 
@@ -78,6 +82,6 @@ def lorry_dialects() -> list[Dialect]:
             "its factors are packed for one GPU kernel and joined with the quantised base's own branch, which the file "
             "does not hold; give the LoRA it was converted from",
             "lora_down or lora_up of a packed block",
-            lambda key: key.endswith(tuple(f".{part}.{slot}" for part in _PACKED for slot in ("lora_down", "lora_up"))),
+            lambda key: key.endswith(_PACKED),
         ),
     ]

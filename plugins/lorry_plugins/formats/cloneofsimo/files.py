@@ -71,13 +71,12 @@ def write(spelled: TensorMap) -> tuple[TensorMap, _LOST]:
     for prefix, found in numbers.layers(spelled).items():
         component = prefix.removesuffix("-new")
         pairs, missing = numbers.numbered(prefix, found)
-        if missing:
-            lost |= missing
-            continue
+        lost |= missing
         for at, (up, down) in enumerate(pairs):
             tensors |= {f"{component}:{at}:up": up, f"{component}:{at}:down": down}
             header[f"{component}:{at}:rank"] = str(down.shape[0])
-        header[component] = _targets(component, found, spelled.metadata.get(component, ""))
+        if pairs:
+            header[component] = _targets(component, found, spelled.metadata.get(component, ""))
     # What was in the header keeps its place there, but for numbers that no longer stand for a layer.
     kept = {key: value for key, value in spelled.metadata.items() if key in header or not _RANK.fullmatch(key)}
     return replace(spelled, tensors={**tensors, **numbers.rest(spelled)}, metadata={**kept, **header}), lost
@@ -90,7 +89,7 @@ def write_list(spelled: TensorMap) -> tuple[TensorMap, _LOST]:
     reason = "a list holds one model; save the text encoder in a second file"
     lost = {f"{prefix}.{name}": reason for prefix in others for name in found[prefix]}
     pairs, missing = numbers.numbered(first, found[first]) if found else ([], {})
-    refs = [] if missing else [ref for pair in pairs for ref in pair]
+    refs = [ref for pair in pairs for ref in pair]
     return replace(spelled, tensors={str(at): ref for at, ref in enumerate(refs)}, metadata={}), {**lost, **missing}
 
 

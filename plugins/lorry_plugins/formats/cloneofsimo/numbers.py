@@ -58,14 +58,17 @@ def rest(spelled: TensorMap) -> dict[str, TensorRef]:
 
 
 def numbered(prefix: str, found: Mapping[str, Pair]) -> tuple[list[Pair], Mapping[str, str]]:
-    """Put layers in order, with zeros for those that are missing; or tell which ones' shapes cannot be known."""
-    wanted = _wanted(prefix, found)
-    pairs = {name: found[name] if name in found else _blank(name, found) for name in wanted}
-    reason = "every layer of its sort is numbered, and what is missing here cannot be filled with zeros"
-    lost = {name: reason for name, pair in pairs.items() if pair is None}
-    lost |= dict.fromkeys(found.keys() - pairs.keys(), "Stable Diffusion 1 and 2 have no such layer, so it has no number")
+    """Put layers in order, with zeros for those that are missing; and tell what has no number or no known shape.
+
+    None at all are returned where a missing one's shape is not known, since the others' numbers would shift.
+    """
+    pairs = {name: found[name] if name in found else _blank(name, found) for name in _wanted(prefix, found)}
+    lost = dict.fromkeys(found.keys() - pairs.keys(), "Stable Diffusion 1 and 2 have no such layer to number")
+    missing = "all layers of its sort are numbered; this one is missing, and the shape of its zeros is not known"
+    lost |= {name: missing for name, pair in pairs.items() if pair is None}
     component = prefix.removesuffix("-new")
-    return [pair for pair in pairs.values() if pair is not None], {f"{component}.{name}": why for name, why in lost.items()}
+    whole = [pair for pair in pairs.values() if pair is not None]
+    return whole if len(whole) == len(pairs) else [], {f"{component}.{name}": why for name, why in lost.items()}
 
 
 def targets(found: Iterable[str]) -> order.Targets:

@@ -68,7 +68,7 @@ def _lokr(layers: Sequence[NamedLayer]) -> dict[str, Any]:
         fits = first == ("w1_a" in slots) and (2 * rank < max(_inner(slots))) == ("w2_a" in slots)
         if not fits:
             _refuse([named], "by its rank peft would take another of its matrices for full")
-    pairs = [(named, pair) for named in layers for pair in zip(_outer(named.layer.slots), _inner(named.layer.slots))]
+    pairs = [(named, pair) for named in layers for pair in _pairs(named.layer.slots)]
     factors = (-1, *sorted({small for _, (small, _) in pairs}))
     factor = next((each for each in factors if all(_cut(math.prod(pair), each) == pair for _, pair in pairs)), -1)
     _refuse(
@@ -153,6 +153,11 @@ def _inner(slots: Mapping[str, Any]) -> tuple[int, int]:
     if "w2" in slots:
         return slots["w2"].shape[0], slots["w2"].shape[1]
     return slots["w2_a"].shape[1 if "t2" in slots else 0], slots["w2_b"].shape[1]
+
+
+def _pairs(slots: Mapping[str, Any]) -> list[tuple[int, int]]:
+    """Return what the weight's rows and columns are cut into."""
+    return list(zip(_outer(slots), _inner(slots), strict=True))
 
 
 def _cut(size: int, factor: int) -> tuple[int, int]:
