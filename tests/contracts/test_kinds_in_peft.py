@@ -20,8 +20,8 @@ NAME = "mid_block.attentions.0.transformer_blocks.0.attn1.to_q"
 OTHER = "mid_block.attentions.0.transformer_blocks.0.attn1.to_k"
 
 LINEAR_FORMS = (
-    "lora", "dora", "loha", "lokr", "lokr-both", "lokr-full", "lokr-full-scaled", "ia3-output", "ia3-input", "oft", "oft-exact",
-    "oft-constrained", "oft-shared", "input-boft", "vera",
+    "lora", "dora", "loha", "lokr", "lokr-both", "lokr-full", "lokr-full-scaled", "ia3-output", "ia3-input", "oft",
+    "oft-exact", "oft-constrained", "oft-shared", "input-boft", "vera",
 )  # fmt: skip
 CONVOLUTION_FORMS = ("lora", "dora", "loha", "loha-tucker", "lokr", "lokr-full", "lokr-tucker", "oft")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import cache
 from typing import NamedTuple
 
 from lorry.ops.grammar import Grammar, compiled
@@ -45,8 +46,13 @@ def buildable() -> list[Kind]:
     return [kind for kind in host().kinds().values() if kind.build]
 
 
-def combinations() -> Iterator[Combination]:
-    """Yield every dialect with every component it names and every kind it spells."""
+@cache
+def combinations() -> tuple[Combination, ...]:
+    """Return every dialect with every component it names and every kind it spells."""
+    return tuple(_combinations())
+
+
+def _combinations() -> Iterator[Combination]:
     for dialect in host().dialects().values():
         if dialect.naming == "cloneofsimo":
             continue  # it numbers all layers of a model, so a few by themselves are not for it: see test_cloneofsimo
@@ -59,6 +65,7 @@ def combinations() -> Iterator[Combination]:
                             yield Combination(dialect, model, component, kind)
 
 
+@cache
 def groups(model: BaseModel, component: Component, *dialects: Dialect) -> list[tuple[str, ...]]:
     """Return templates of modules that all the dialects can name at any index, fused ones together."""
     spoken = [(grammar(each, model), written_scheme(each, model, component)) for each in dialects]

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
 import click
 
 from lorry.cli import options
-from lorry.cli.output import echo, echo_json
+from lorry.cli.output import echo, echo_json, note, progress
+from lorry.errors import LorryError, NotFound
+
+if TYPE_CHECKING:
+    from lorry.ops.convert import Conversion
 
 
 @click.command("convert")
@@ -17,7 +26,9 @@ from lorry.cli.output import echo, echo_json
     metavar="FORMAT",
     help="A dialect (kohya, diffusers, peft …), or DIALECT+CONTAINER.",
 )
-@options.output
+@click.option("-o", "--output", type=click.Path(), help="Where to write one adapter.")
+@click.option("--out-dir", type=click.Path(), help="Convert every PATH by itself, into this folder.")
+@click.option("--in-place", is_flag=True, help="Convert every PATH by itself, and put it where it was.")
 @options.base
 @click.option("--verify", is_flag=True, help="Read the new file back and prove that every ΔW is the same.")
 @click.option("--lossy", is_flag=True, help="Leave out what the format cannot hold; the result says what.")
@@ -27,7 +38,9 @@ from lorry.cli.output import echo, echo_json
 def command(
     path: tuple[str, ...],
     target: str,
-    output: str,
+    output: str | None,
+    out_dir: str | None,
+    in_place: bool,
     base: str | None,
     verify: bool,
     lossy: bool,
@@ -39,30 +52,90 @@ def command(
 
     Numbers are kept bit for bit unless a fused module has to be joined or --dtype rounds them. Converting
     a converted file back gives the first file again, byte for byte, where only names change.
+
+    With --out-dir or --in-place every PATH is an adapter, or a folder of adapters at any depth. What cannot be
+    converted is told at the end, and the others are done. In place, a file is replaced when its successor is
+    whole; where the new format has another suffix, the old file stays beside the new one.
     """
+    from lorry.ops.base import open_base
     from lorry.ops.convert import convert
     from lorry.ops.read import open_adapter
 
-    adapter = open_adapter(path[0] if len(path) == 1 else list(path), base=base)
-    done = convert(adapter, output, target, verify=verify, dtype=dtype, lossy=lossy, force=force)
-    saved, proof = done.saved, done.proof
-    if as_json:
-        echo_json(
-            {
-                "output": str(saved.path),
-                "format": f"{saved.dialect}+{saved.container}",
-                "keys_read": len(adapter.report.used),
-                "tensors_written": saved.tensors,
-                "lost": dict(saved.lost),
-                "max_relative_error": proof.error if proof else None,
-                "layers_compared": len(proof.layers) if proof else None,
-            }
-        )
+    if sum((output is not None, out_dir is not None, in_place)) != 1:
+        raise click.UsageError("say where to write: -o OUTPUT, --out-dir FOLDER or --in-place")
+
+    opened = open_base(base) if base else None
+
+    def write(source: Path | str | list[str], where: Path | str) -> Conversion:
+        adapter = open_adapter(source, base=opened)
+        return convert(adapter, where, target, verify=verify, base=opened, dtype=dtype, lossy=lossy, force=force)
+
+    if output is None:
+        _batch(path, target, out_dir, write, as_json=as_json)
         return
-    keys = f"{len(adapter.report.used)} keys read, {saved.tensors} tensors written"
-    echo(f"{saved.path}: {saved.dialect}+{saved.container}, {keys}")
-    for what, why in saved.lost.items():
+    told = _told(write(path[0] if len(path) == 1 else list(path), output))
+    echo_json(told) if as_json else _print(told)
+
+
+def _batch(
+    paths: tuple[str, ...],
+    target: str,
+    out_dir: str | None,
+    write: Callable[[Path, Path], Conversion],
+    *,
+    as_json: bool,
+) -> None:
+    """Convert adapters one by one; tell of the ones that could not be, and raise LorryError where there were any."""
+    from lorry.ops.batch import find, outputs, replaced
+    from lorry.ops.write import chosen
+    from lorry.plugin.host import host
+
+    _, container = chosen(target, host())
+    found = find(paths)
+    if not found:
+        raise NotFound(f"there is no adapter in {', '.join(paths)}")
+    places = outputs(found, paths, Path(out_dir) if out_dir else None, container.suffixes)
+    failures = []
+    for source, place in progress(places.items(), len(places), "converting"):
+        try:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            if place == source:
+                told = _told(replaced(source, partial(write, source)), at=source)
+            else:
+                told = _told(write(source, place))
+        except (LorryError, OSError) as error:
+            failures.append(str(error))
+            told = {"error": str(error)}
+        if as_json:
+            echo_json({"source": str(source), **told}, indent=None)
+        elif "error" not in told:
+            _print(told)
+    if not as_json:
+        for failure in failures:
+            note(f"lorry: {failure}")
+    if failures:
+        raise LorryError(f"{len(failures)} of {len(places)} could not be converted")
+
+
+def _told(done: Conversion, at: Path | None = None) -> dict[str, Any]:
+    saved, proof = done.saved, done.proof
+    return {
+        "output": str(at or saved.path),
+        "format": f"{saved.dialect}+{saved.container}",
+        "keys_read": len(done.adapter.report.used),
+        "tensors_written": saved.tensors,
+        "lost": dict(saved.lost),
+        "max_relative_error": proof.error if proof else None,
+        "layers_compared": len(proof.layers) if proof else None,
+        "tokens_compared": len(proof.tokens) if proof else None,
+    }
+
+
+def _print(told: Mapping[str, Any]) -> None:
+    keys = f"{told['keys_read']} keys read, {told['tensors_written']} tensors written"
+    echo(f"{told['output']}: {told['format']}, {keys}")
+    for what, why in told["lost"].items():
         echo(f"left out: {what}: {why}")
-    if proof:
-        compared = f"{len(proof.layers)} layers and {len(proof.tokens)} tokens"
-        echo(f"verified: {compared}, largest relative error {proof.error:.2g}")
+    if told["layers_compared"] is not None:
+        compared = f"{told['layers_compared']} layers and {told['tokens_compared']} tokens"
+        echo(f"verified: {compared}, largest relative error {told['max_relative_error']:.2g}")

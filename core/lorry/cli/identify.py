@@ -2,47 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
 import click
 
+from lorry.cli.listing import listing
 from lorry.cli.options import as_json as json_option
 from lorry.cli.output import echo, echo_json, facts
 from lorry.errors import NotRecognised
 
+if TYPE_CHECKING:
+    from lorry.ops.identify import Identity
+
 
 @click.command("identify")
-@click.argument("path")
+@click.argument("path", nargs=-1, required=True)
 @json_option
 @click.option("-a", "--all", "every", is_flag=True, help="Show refused candidates too.")
-def command(path: str, as_json: bool, every: bool) -> None:
+@click.option("-r", "--recursive", is_flag=True, help="Take folders for what is in them, at any depth.")
+def command(path: tuple[str, ...], as_json: bool, every: bool, recursive: bool) -> None:
     """Name the format, base and kinds of PATH (a file, folder or reference).
 
-    Reads headers only. Exits with 5 where nothing reads it.
+    Reads headers only. Exits with 5 where nothing reads it. With -r, or several PATHs, there is one line for
+    each, of JSON too.
     """
     from lorry.ops.read import identify
 
-    found = identify(path)
+    if recursive or len(path) > 1:
+        listing(path, _told, ("score", "format", "base", "kinds"), _row, as_json=as_json)
+        return
+    found = identify(path[0])
     rows = [each for each in found.candidates if every or each.score > 0 or found.best is None]
     if as_json:
-        echo_json(
-            {
-                "path": str(found.path),
-                "container": found.container,
-                "keys": found.keys,
-                "candidates": [
-                    {
-                        "dialect": each.dialect,
-                        "base": each.base,
-                        "score": round(each.score, 4),
-                        "evidence": each.evidence,
-                        "kinds": each.kinds,
-                        "layers": each.layers,
-                        "tokens": each.tokens,
-                        "reason": each.reason,
-                    }
-                    for each in found.candidates
-                ],
-            }
-        )
+        echo_json(_described(found))
     else:
         echo(f"{found.path}: {found.container}, {found.keys} keys")
         facts((f"{e.score:.0%} {e.dialect} {e.base}", e.reason) for e in rows)
@@ -53,3 +47,39 @@ def command(path: str, as_json: bool, every: bool) -> None:
         rivals = sorted({each.base for each in found.rivals} - {best.base})
         doubt = f" (or {', '.join(rivals)}: they cannot be told apart here)" if rivals else ""
         echo(f"{best.dialect} for {best.base}{doubt}: {', '.join(best.kinds)}")
+
+
+def _described(found: Identity) -> dict[str, Any]:
+    return {
+        "path": str(found.path),
+        "container": found.container,
+        "keys": found.keys,
+        "candidates": [
+            {
+                "dialect": each.dialect,
+                "base": each.base,
+                "score": round(each.score, 4),
+                "evidence": each.evidence,
+                "kinds": each.kinds,
+                "layers": each.layers,
+                "tokens": each.tokens,
+                "reason": each.reason,
+            }
+            for each in found.candidates
+        ],
+    }
+
+
+def _told(path: Path) -> dict[str, Any]:
+    from lorry.ops.read import identify
+
+    found = identify(path)
+    if found.best is None:
+        raise NotRecognised(f"{path}: no installed dialect and kind read it")
+    return {**_described(found), "rivals": sorted({each.base for each in found.rivals} - {found.best.base})}
+
+
+def _row(told: Mapping[str, Any]) -> tuple[str, ...]:
+    best = told["candidates"][0]
+    bases = " or ".join([best["base"], *told["rivals"]])
+    return f"{best['score']:.0%}", f"{best['dialect']}+{told['container']}", bases, ", ".join(best["kinds"])

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 
+from lorry.cli.listing import listing
 from lorry.cli.options import as_json as json_option
 from lorry.cli.options import base as base_option
-from lorry.cli.output import echo, echo_json, facts, table
+from lorry.cli.output import columns, echo, echo_json, facts, table
 from lorry.errors import LorryError, NotFound, NotRecognised
 from lorry.ir.adapter import Adapter
 from lorry.ir.tensor import TensorRef
+from lorry.plugin.loader import LOADS
 
 
 @click.command("inspect")
@@ -23,16 +26,24 @@ from lorry.ir.tensor import TensorRef
 @base_option
 @click.option("--layers", is_flag=True, help="List every layer.")
 @click.option("--hashes", is_flag=True, help="Hash every file: SHA256, AutoV1 to AutoV3, BLAKE3, CRC32.")
+@click.option("-r", "--recursive", is_flag=True, help="Take every PATH for itself, and folders for what is in them.")
 @json_option
-def command(path: tuple[str, ...], base: str | None, layers: bool, hashes: bool, as_json: bool) -> None:
-    """Say what an adapter is, what it holds and what it fits; or which base model it is.
+def command(
+    path: tuple[str, ...], base: str | None, layers: bool, hashes: bool, recursive: bool, as_json: bool
+) -> None:
+    """Say what an adapter is, what it holds and which tools load it; or which base model it is.
 
     PATH is a file, a folder, a reference, or all files of one adapter. Reads headers only, but for --hashes.
+    With -r every PATH is another adapter, or a folder of adapters at any depth: one line each, of JSON too.
     """
-    from lorry.ops.claims import conflicts
     from lorry.ops.read import open_adapter
-    from lorry.plugin.host import host
 
+    if recursive:
+        tell = partial(_told, base=base, layers=layers, hashes=hashes)
+        listing(
+            path, tell, ("format", "base", "kinds", "ranks", "modules", "tokens", "loads in"), _row, as_json=as_json
+        )
+        return
     try:
         adapter = open_adapter(path[0] if len(path) == 1 else list(path), base=base)
     except (NotFound, NotRecognised):
@@ -42,23 +53,70 @@ def command(path: tuple[str, ...], base: str | None, layers: bool, hashes: bool,
             echo_json(about) if as_json else _facts(about)
             return
         raise
-    about = describe(adapter)
-    about["hashes"] = _hashes(about["files"]) if hashes else {}
-    against = [str(each) for each in conflicts(adapter, host(), hashed=hashes)]
+    about = _about(adapter, layers=layers, hashes=hashes)
     if as_json:
-        more = {"conflicts": against, "metadata": dict(adapter.metadata)}
-        echo_json({**about, **more, "layer_list": _layers(adapter) if layers else None})
+        echo_json(about)
         return
-    _facts(about)
-    for each in against:
+    apart = ("loads", "conflicts", "metadata", "layer_list")
+    _facts({name: value for name, value in about.items() if name not in apart})
+    for each in about["conflicts"]:
         echo(f"conflict: {each}")
     if layers:
-        columns = ("module", "kind", "scale", "slots")
-        table("layers", columns, [(e["module"], e["kind"], e["scale"], e["slots"]) for e in _layers(adapter)])
+        headings = ("module", "kind", "scale", "slots")
+        table("layers", headings, [(e["module"], e["kind"], e["scale"], e["slots"]) for e in about["layer_list"]])
     for what, why in adapter.report.ambiguous:
         echo(f"not told by the file: {what}: {why}")
     for key, why in adapter.report.unmapped[:10]:
         echo(f"not understood: {key}: {why}")
+    _matrix(about["loads"])
+
+
+def _told(path: Path, base: str | None, *, layers: bool, hashes: bool) -> dict[str, Any]:
+    from lorry.ops.read import open_adapter
+
+    return _about(open_adapter(path, base=base), layers=layers, hashes=hashes)
+
+
+def _row(told: Mapping[str, Any]) -> tuple[str, ...]:
+    """Cut what is told of an adapter down to the cells of a line."""
+    base = str(told["base"]).partition(" (")[0]
+    loads = [each["tool"] for each in told["loads"] if each["verdict"] == LOADS]
+    listed = (told["kinds"], list(told["ranks"]), [str(sum(told["modules"].values()))], list(told["tokens"]), loads)
+    return (told["format"][0], base, *(", ".join(each) for each in listed))
+
+
+def _about(adapter: Adapter, *, layers: bool, hashes: bool) -> dict[str, Any]:
+    """Return all there is to say of an adapter."""
+    from lorry.ops.claims import conflicts
+    from lorry.ops.loads import loads
+    from lorry.plugin.host import host
+
+    about = describe(adapter)
+    return {
+        **about,
+        "hashes": _hashes(about["files"]) if hashes else {},
+        "loads": [each._asdict() for each in loads(adapter, host())],
+        "conflicts": [str(each) for each in conflicts(adapter, host(), hashed=hashes)],
+        "metadata": dict(adapter.metadata),
+        "layer_list": _layers(adapter) if layers else None,
+    }
+
+
+def _matrix(loadings: Sequence[Mapping[str, str]]) -> None:
+    """Print which tools load an adapter, then the commands that mend it for those that do not."""
+    mending: dict[str, list[str]] = {}
+    rows = []
+    for each in loadings:
+        untested = f"({each['evidence']})" if each["evidence"] != "measured" else ""
+        because = " ".join(part for part in (each["because"], untested) if part)
+        rows.append((f"{each['tool']} {each['version']}", each["verdict"], because))
+        if each["mend"]:
+            mending.setdefault(each["mend"], []).append(each["tool"])
+    if rows:
+        echo()
+        columns(("tool", "loads it?", "because"), rows)
+    for command, tools in mending.items():
+        echo(f"for {', '.join(tools)}: {command}")
 
 
 def describe(adapter: Adapter) -> dict[str, Any]:
@@ -149,7 +207,7 @@ def _layers(adapter: Adapter) -> list[dict[str, Any]]:
 def _facts(about: dict[str, Any]) -> None:
     facts((name, _text(value)) for name, value in about.items() if name != "hashes" and value not in ("", [], {}))
     for file, hashes in about["hashes"].items():
-        facts([("hashes of", file), *hashes.items()])
+        columns(("hashes of", file), hashes.items())
 
 
 def _text(value: object) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from lorry.cli import options
-from lorry.cli.output import echo, echo_json, facts, table
+from lorry.cli.output import columns, echo, echo_json, table
 from lorry.errors import InvalidArgument
 
 _SHOWN = 200
@@ -32,7 +32,7 @@ def command() -> None:
 @click.argument("keys", nargs=-1, metavar="[KEY]...")
 @options.as_json
 def show(path: str, keys: tuple[str, ...], as_json: bool) -> None:
-    """Print the header of PATH; of the KEYs alone, in full, where they are given."""
+    """Print the header of PATH, or of the KEYs alone, in full."""
     from lorry.ops.metadata import read_metadata
 
     metadata = read_metadata(path)
@@ -43,8 +43,10 @@ def show(path: str, keys: tuple[str, ...], as_json: bool) -> None:
     told = {key: metadata[key] for key in keys or metadata}
     if as_json:
         echo_json(told)
+    elif len(keys) == 1:
+        echo(told[keys[0]])
     elif told:
-        facts((key, value if keys else _short(value)) for key, value in told.items())
+        columns(("entry", "says"), [(key, value if keys else _short(value)) for key, value in told.items()])
     else:
         echo(f"{path} has no metadata")
 

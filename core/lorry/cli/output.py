@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Sequence
-from typing import Any
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, TypeVar
 
 import click
+
+T = TypeVar("T")
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
@@ -22,17 +25,36 @@ def echo(text: str = "") -> None:
     click.echo(clean(text))
 
 
-def echo_json(value: Any) -> None:  # noqa: ANN401  anything json can hold
-    """Print the result as JSON."""
-    text = json.dumps(value, indent=2, ensure_ascii=False, default=str)
+def echo_json(value: Any, *, indent: int | None = 2) -> None:  # noqa: ANN401  anything json can hold
+    """Print the result as JSON; on one line where `indent` is None."""
+    text = json.dumps(value, indent=indent, ensure_ascii=False, default=str)
     click.echo(text.encode("utf-8", "backslashreplace").decode())  # half a character has only its JSON escape
 
 
 def note(text: str) -> None:
     """Tell the person something on stderr; silent under -q."""
-    context = click.get_current_context(silent=True)
-    if not (context and context.find_root().params.get("quiet")):
+    if not _quiet():
         click.echo(clean(text), err=True)
+
+
+def progress(items: Iterable[T], total: int, what: str) -> Iterator[T]:
+    """Pass `items` on, with a bar on stderr where that is a terminal; none under -q."""
+    if _quiet() or not sys.stderr.isatty():
+        yield from items
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(what, total=total)
+        for item in items:
+            yield item
+            bar.advance(task)
+
+
+def _quiet() -> bool:
+    context = click.get_current_context(silent=True)
+    return bool(context and context.find_root().params.get("quiet"))
 
 
 def facts(pairs: Iterable[tuple[str, object]]) -> None:

@@ -41,14 +41,10 @@ def conflicts(adapter: Adapter, plugins: Host, *, hashed: bool = False) -> tuple
     A hash of nothing is seen without reading tensors; with `hashed` each file is read once, and every hash told
     is held against it.
     """
-    from lorry.ops.hashes import hash_file
-
     found: dict[Conflict, None] = {}
     for frame in adapter.origin:
         found |= dict.fromkeys(base_conflicts(frame.source.metadata, adapter, plugins))
-        told = _HASHES & frame.source.metadata.keys() and len(frame.source.paths) == 1
-        body = hash_file(frame.source.paths[0]).autov3 if told and hashed else ""
-        found |= dict.fromkeys(hash_conflicts(frame.source.metadata, frame, body))
+        found |= dict.fromkeys(hash_conflicts(frame.source.metadata, frame, _body(frame) if hashed else ""))
     return tuple(found)
 
 
@@ -118,6 +114,14 @@ def _written(base: BaseModel, adapter: Adapter, family: str) -> str:
     first = next((each for each in base.components if each.name in adapter.components), None)
     naming = first.naming.get(family) if first else None
     return naming.schemes[0] if naming else "diffusers"
+
+
+def _body(frame: Frame) -> str:
+    """Return AutoV3 of a frame's file, "" where its header tells no hash that could be held against it."""
+    from lorry.ops.hashes import hash_file
+
+    told = _HASHES & frame.source.metadata.keys() and len(frame.source.paths) == 1
+    return hash_file(frame.source.paths[0]).autov3 if told else ""
 
 
 def _other_orders(frame: Frame) -> Iterator[str]:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lorry.errors import InvalidArgument, VerificationFailed
 from lorry.ir.adapter import Adapter
 from lorry.ir.frame import Frame
+from lorry.ops.base import Base
 from lorry.ops.diff import Diff, diff
-from lorry.ops.output import remove
+from lorry.ops.output import replacing
 from lorry.ops.read import open_like
 from lorry.ops.recipe import recipe
 from lorry.ops.style import ORIGIN_KEY, from_text
@@ -35,6 +36,7 @@ def convert(  # noqa: PLR0913  every option is a keyword with a default
     format: str,  # noqa: A002  the word people use
     *,
     verify: bool = False,
+    base: Base | None = None,
     dtype: str | None = None,
     lossy: bool = False,
     force: bool = False,
@@ -42,29 +44,41 @@ def convert(  # noqa: PLR0913  every option is a keyword with a default
 ) -> Conversion:
     """Save `adapter` in another format with its lineage in the header, and with `verify` prove it.
 
-    The proof reads the new file back and compares every ΔW with the source's. Raises VerificationFailed,
-    and removes the new file, where they differ by more than 1e-6 and neither `dtype` nor `lossy` allows it.
+    The proof reads the new file back, before it takes its place, and compares every ΔW with the source's; kinds
+    that need the weight ask for `base`. Raises VerificationFailed where they differ by more than 1e-6 and
+    neither `dtype` nor `lossy` allows it; whatever is at `path` stays as it was.
     """
-    plugins = plugins or host()
-    if verify and Path(path).resolve() in {each.resolve() for frame in adapter.origin for each in _files(frame)}:
+    plugins, target = plugins or host(), Path(path)
+    if verify and target.resolve() in {each.resolve() for frame in adapter.origin for each in _files(frame)}:
         raise InvalidArgument(
             f"{path} is the source itself, which verifying needs to compare with; choose another output"
         )
-    told = {} if _returns(adapter, format) else recipe("convert", [(adapter, 1.0)], {"format": format, "dtype": dtype})
-    if adapter.origin and adapter.origin[0].dialect == format.partition("+")[0]:
-        told = {}
-    saved = save(adapter, path, format, dtype=dtype, lossy=lossy, force=force, metadata=told, plugins=plugins)
-    if not verify:
-        return Conversion(adapter=adapter, saved=saved, proof=None)
-    proof = diff(adapter, open_like(saved.path, adapter, plugins), plugins=plugins)
-    if proof.error > TOLERANCE and dtype is None and not lossy:
-        worst = max(proof.layers, key=lambda each: each.error, default=None)
-        remove(saved.path)
-        raise VerificationFailed(
-            f"{path} would not do what the source does (relative error {proof.error:.2g}"
-            f"{f' at {worst.path}' if worst else ''}); it was removed. This is a defect of lorry: please report it"
-        )
-    return Conversion(adapter=adapter, saved=saved, proof=proof)
+    undone = _returns(adapter, format) or _same_dialect(adapter, format)
+    told = {} if undone else recipe("convert", [(adapter, 1.0)], {"format": format, "dtype": dtype})
+    with replacing(target, force=force) as draft:
+        saved = save(adapter, draft, format, dtype=dtype, lossy=lossy, metadata=told, plugins=plugins)
+        proof = _prove(adapter, draft, base, plugins) if verify else None
+        if proof and proof.error > TOLERANCE and dtype is None and not lossy:
+            worst = max(proof.layers, key=lambda each: each.error, default=None)
+            raise VerificationFailed(
+                f"{path} would not do what the source does (relative error {proof.error:.2g}"
+                f"{f' at {worst.path}' if worst else ''}); it was not written. "
+                "This is a defect of lorry: please report it"
+            )
+    return Conversion(adapter=adapter, saved=replace(saved, path=target), proof=proof)
+
+
+def _prove(adapter: Adapter, draft: Path, base: Base | None, plugins: Host) -> Diff:
+    """Compare what was written with its source; a token that goes by the name of its file goes by the source's."""
+    written = open_like(draft, adapter, plugins)
+    if len(written.tokens) == len(adapter.tokens) == 1:
+        (text,), (token,) = adapter.tokens, written.tokens.values()
+        written = replace(written, tokens={text: token._replace(text=text)})
+    return diff(adapter, written, base, plugins=plugins)
+
+
+def _same_dialect(adapter: Adapter, format: str) -> bool:  # noqa: A002  the word people use
+    return bool(adapter.origin) and adapter.origin[0].dialect == format.partition("+")[0]
 
 
 def _files(frame: Frame) -> tuple[Path, ...]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 from lorry.errors import InvalidArgument, NotRepresentable
 from lorry.ir.adapter import Adapter
@@ -11,14 +12,13 @@ from lorry.ir.layer import Layer
 from lorry.ir.module_path import ModulePath
 from lorry.ir.tensor import TensorRef, from_scalar, zeros
 from lorry.ir.tensor_map import TensorMap
-from lorry.ir.token import Token
 from lorry.ops import views
 from lorry.ops.grammar import Grammar, Spelled
 from lorry.ops.names import Target
 from lorry.ops.stack import flattened, folded, stack
-from lorry.ops.style import ORIGIN_KEY, RECIPE_KEY, Style
+from lorry.ops.style import HASH_KEYS, ORIGIN_KEY, RECIPE_KEY, Style
 from lorry.plugin.dialect import Dialect, NamedLayer
-from lorry.plugin.kind import ALPHA, Kind
+from lorry.plugin.kind import ALPHA, Kind, TokenLayout
 
 
 class Encoder:
@@ -33,7 +33,7 @@ class Encoder:
     ) -> None:
         self._adapter, self._grammar = adapter, grammar
         headers = [key for dialect in dialects if dialect.header for key in dialect.header.metadata]
-        self._foreign = {ORIGIN_KEY, RECIPE_KEY, *headers}
+        self._foreign = {ORIGIN_KEY, RECIPE_KEY, *HASH_KEYS, *headers}
         self._defaults = {key for dialect in dialects for key in dialect.metadata}
         self._style = style or Style(dialect=grammar.dialect.name)
         self._kinds = {kind.name: kind for kind in grammar.kinds}
@@ -216,7 +216,8 @@ class Encoder:
         On the way back to the dialect it came from, entries stand in their first order again, and those
         that the detour added by default are gone.
         """
-        kept = {key: value for key, value in self._adapter.metadata.items() if key not in self._foreign} | dict(header)
+        kept = {key: value for key, value in self._adapter.metadata.items() if key not in self._foreign}
+        kept |= {**self._style.hashes, **header}
         if not self._returning:
             return {**self._grammar.dialect.metadata, **kept}
         first = [key for key in self._style.metadata if key in kept]
@@ -226,28 +227,26 @@ class Encoder:
         tokens = list(self._adapter.tokens.values())
         if not tokens:
             return TensorMap(tensors={})
-        writers = self._writers()
-        if not writers:
+        layout = self._layout()
+        if layout is None or layout.write is None:
             self.lost |= {token.text: f"{self._grammar.dialect.title} holds no learned tokens" for token in tokens}
             return TensorMap(tensors={})
+        name = partial(self._grammar.encoder_name, named=layout.named)
         renamed = [
-            token._replace(vectors={self._grammar.encoder_name(name): ref for name, ref in token.vectors.items()})
+            token._replace(vectors={name(component): ref for component, ref in token.vectors.items()})
             for token in tokens
         ]
         try:
-            return writers[0](renamed)
+            return layout.write(renamed)
         except NotRepresentable as error:
             self.lost |= error.layers
             return TensorMap(tensors={})
 
-    def _writers(self) -> list[Callable[[Sequence[Token]], TensorMap]]:
-        writers = {
-            layout.name: layout.write
-            for kind in self._grammar.kinds
-            for layout in kind.token_layouts
-            if layout.write is not None
-        }
-        return [writers[name] for name in self._grammar.dialect.tokens if name in writers]
+    def _layout(self) -> TokenLayout | None:
+        """Return the first token layout the dialect speaks that can be written."""
+        known = {layout.name: layout for kind in self._grammar.kinds for layout in kind.token_layouts}
+        spoken = (known[name] for name in self._grammar.dialect.tokens if name in known)
+        return next((layout for layout in spoken if layout.write), None)
 
 
 def _silenced(layer: Layer, kind: Kind) -> Layer:

@@ -113,11 +113,11 @@ class Grammar:
         known = ((component.name, component.naming.get("embedding")) for component in encoders)
         return next((component for component, naming in known if naming and name in naming.prefixes), None)
 
-    def encoder_name(self, component: str) -> str:
-        """Return the encoder name of a component, "" where it is the only text encoder there is."""
+    def encoder_name(self, component: str, *, named: bool = False) -> str:
+        """Return the encoder name of a component; "" where it is the only text encoder, unless it must be `named`."""
         encoders = [each for each in self.base.components if each.embedding]
         naming = next((each.naming.get("embedding") for each in encoders if each.name == component), None)
-        return naming.prefixes[0] if naming and len(encoders) > 1 else ""
+        return naming.prefixes[0] if naming and (named or len(encoders) > 1) else ""
 
     @cached_property
     def _prefixes(self) -> tuple[tuple[str, str, str, tuple[NameTable, ...]], ...]:

@@ -11,7 +11,7 @@ from lorry.ir.layer import Layer
 from lorry.ir.module_path import ModulePath
 from lorry.ir.tensor_map import TensorMap
 from lorry.ops.grammar import compiled
-from lorry.ops.parse import Draft, Shapes, parse
+from lorry.ops.parse import Draft, Readings, Shapes, parse
 from lorry.plugin.base_model import BaseModel, Probe
 from lorry.plugin.host import Host
 from lorry.plugin.kind import kernel_untold
@@ -93,9 +93,10 @@ def _ask(source: TensorMap, plugins: Host, only: str | None, shapes: Shapes | No
         if refusal:
             yield Candidate(dialect=dialect.name, reason=refusal)
             continue
+        readings = Readings()
         for base in bases:
             try:
-                draft = parse(source, compiled(dialect, base, kinds), shapes)
+                draft = parse(source, compiled(dialect, base, kinds), shapes, readings)
             except InvalidFile as error:
                 yield Candidate(dialect=dialect.name, base=base.id, reason=str(error), broken=error)
             else:
@@ -134,7 +135,7 @@ def _score(dialect: str, base: BaseModel, source: TensorMap, draft: Draft, plugi
 
 
 def claimed_base(claim: str, plugins: Host) -> str:
-    """Return the id of the base that a header means by this name, or "" where none goes by it; the longest claim wins."""
+    """Return the id of the base that a header means by this name: the longest claim wins; "" where none goes by it."""
     said = claim.lower()
     found = [
         (len(own), base.id) for base in plugins.base_models().values() for own in base.claims if said.startswith(own)

@@ -36,7 +36,7 @@ def read_metadata(path: str | Path, plugins: Host | None = None) -> Mapping[str,
     return read_file(resolve(path, plugins)[0], plugins)[1].metadata
 
 
-def edit(
+def edit(  # noqa: PLR0913  every option is a keyword with a default
     path: str | Path,
     changes: Mapping[str, str | None],
     output: str | Path | None = None,
@@ -49,8 +49,8 @@ def edit(
 
     `output` None writes in place. With `words`, these trigger words stand in the side files of the result too.
     Every file is written beside its target and renamed; where one cannot be, none is. Raises InvalidFile for a
-    pickle and for a link that would be replaced, Incompatible for a container without a header, InvalidArgument
-    for entries that no header can hold, Conflict where something is at `output` unless `force`.
+    pickle, which has no header, and for a link that would be replaced; Incompatible for a folder; InvalidArgument
+    for entries that no header can hold; Conflict where something is at `output` unless `force`.
     """
     plugins = plugins or host()
     path = _file(path, plugins, in_place=output is None)
@@ -109,7 +109,7 @@ def stated_triggers(path: str | Path, plugins: Host | None = None) -> tuple[str,
 def _file(path: str | Path, plugins: Host, *, in_place: bool = False) -> Path:
     """Return the one file to read; refuse to replace a version of the registry, and what a link leads to."""
     (found, *more) = resolve(path, plugins)
-    if in_place and not Path(path).exists():
+    if in_place and found != Path(path):
         raise InvalidArgument(f"{path} is a published version, which never changes; choose another place with -o")
     if more or found.is_dir():
         raise Incompatible(f"{path} is more than one file; name the file of weights in it")

@@ -20,6 +20,9 @@ OWN = "diffusers"
 
 _HOLE = "#"
 
+_MANY = 8192
+"""Names that are kept with what they stand for: the files of a folder have the same ones again and again."""
+
 _is_number = re.compile(r"0|[1-9][0-9]{0,8}").fullmatch
 """A number has one spelling: were 01 taken for 1, two names in one file could mean one module."""
 
@@ -65,6 +68,7 @@ class NameTable:
     def __init__(self, component: str, scheme: str, separator: str, views: tuple[View, ...]) -> None:
         self.scheme = scheme
         self._component, self._separator, self._views = component, separator, views
+        self._found: dict[tuple[str, str | None], Target | None] = {}
 
     @cached_property
     def bare(self) -> bool:
@@ -76,6 +80,14 @@ class NameTable:
 
         Raises Conflict where two templates claim it.
         """
+        known = name, param
+        if known not in self._found:
+            if len(self._found) >= _MANY:
+                self._found.clear()
+            self._found[known] = self._find(name, param)
+        return self._found[known]
+
+    def _find(self, name: str, param: str | None) -> Target | None:
         shape, numbers = _cut(name, self._separator)
         found = {
             _fill(template.view, indices)
@@ -133,7 +145,7 @@ def _index(named: Iterable[tuple[str, View]], separator: str) -> dict[tuple[str,
     return table
 
 
-@lru_cache(maxsize=8192)  # a source is read by every base and dialect there is: the same names again and again
+@lru_cache(maxsize=_MANY)  # a source is read by every base and dialect there is: the same names again and again
 def _cut(name: str, separator: str) -> tuple[tuple[str, ...], tuple[int, ...]]:
     words = name.split(separator)
     numbers = tuple(int(word) for word in words if _is_number(word))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from lorry.errors import Incompatible, InvalidArgument, InvalidFile
 from lorry.ir.layer import Layer
@@ -34,39 +35,56 @@ class Draft:
     ambiguous: dict[tuple[str, str], None] = field(default_factory=dict)
 
 
-def parse(source: TensorMap, grammar: Grammar, shapes: Shapes | None = None) -> Draft:
+class _Reading(NamedTuple):
+    """What the keys of one module say: layers by part with the keys behind them, and what is left with the reason."""
+
+    layers: list[tuple[list[str], Sequence[Layer]]]
+    left: Mapping[str, str]
+    silent: bool
+
+
+class Readings:
+    """What was read of one source under one dialect before: bases that name a module alike share its reading.
+
+    `stems` holds the keys of each module by suffix, by the part before that; None where nothing was read.
+    """
+
+    def __init__(self) -> None:
+        self.modules: dict[tuple[Place, tuple[str, ...]], _Reading] = {}
+        self.stems: dict[str, dict[str, str]] | None = None
+        self.unspelled: list[str] = []
+
+
+def parse(source: TensorMap, grammar: Grammar, shapes: Shapes | None = None, readings: Readings | None = None) -> Draft:
     """Read `source` as the grammar's dialect for its base; `shapes` of a real base settle doubtful names.
 
-    Raises InvalidFile for what is this dialect's but broken: an unreadable header, slots that do not fit
-    one another, rows that do not divide, one module under two names.
+    `readings` of the same source and dialect are used and added to. Raises InvalidFile for what is this dialect's
+    but broken: an unreadable header, slots that do not fit one another, rows that do not divide, one module under
+    two names.
     """
-    return _Parser(source, grammar, shapes).parse()
+    return _Parser(source, grammar, shapes, readings or Readings()).parse()
 
 
 class _Parser:
     """The state of one reading."""
 
-    def __init__(self, source: TensorMap, grammar: Grammar, shapes: Shapes | None) -> None:
-        self._source, self._grammar, self._shapes = source, grammar, shapes
+    def __init__(self, source: TensorMap, grammar: Grammar, shapes: Shapes | None, readings: Readings) -> None:
+        self._source, self._grammar, self._shapes, self._readings = source, grammar, shapes, readings
         self._header = grammar.dialect.header
         self._scale = self._header.read(source) if self._header else None
         self._facts = grammar.dialect.facts(source)
         shared = {key for each in grammar.spelled for key in each.spelling.shared}
         self._shared = {key: ref for key, ref in source.tensors.items() if key in shared}
         self._covers: dict[frozenset[str], list[tuple[Spelled, list[str]]]] = {}
+        self._silent = False
         self._draft = Draft()
 
     def parse(self) -> Draft:
-        modules: dict[str, dict[str, str]] = {}
-        for key, spelled in self._grammar.spelled_keys(self._source).items():
-            if key in self._shared:
-                continue
-            parts = self._grammar.split(spelled)
-            if parts is None:
-                self._draft.unmapped[key] = "its ending belongs to no installed kind in this dialect"
-            else:
-                modules.setdefault(parts[0], {})[parts[1]] = key
-        for stem, keys in modules.items():
+        if self._readings.stems is None:
+            self._readings.stems = self._stems()
+        reason = "its ending belongs to no installed kind in this dialect"
+        self._draft.unmapped |= dict.fromkeys(self._readings.unspelled, reason)
+        for stem, keys in self._readings.stems.items():
             place = self._settle(self._grammar.places(stem), keys)
             if place is None:
                 reason = f"{self._grammar.base.title} has no module of this name"
@@ -77,6 +95,18 @@ class _Parser:
             self._draft.unmapped[key] = "no module uses it"
         self._read_tokens()
         return self._draft
+
+    def _stems(self) -> dict[str, dict[str, str]]:
+        stems: dict[str, dict[str, str]] = {}
+        for key, spelled in self._grammar.spelled_keys(self._source).items():
+            if key in self._shared:
+                continue
+            parts = self._grammar.split(spelled)
+            if parts is None:
+                self._readings.unspelled.append(key)
+            else:
+                stems.setdefault(parts[0], {})[parts[1]] = key
+        return stems
 
     def _settle(self, places: Sequence[Place], keys: Mapping[str, str]) -> Place | None:
         """Choose the component of a name without a prefix: by the base's own shapes where they are known."""
@@ -99,9 +129,26 @@ class _Parser:
 
     def _read_module(self, place: Place, keys: Mapping[str, str]) -> None:
         self._check_new(place, keys)
+        known = (place, tuple(keys.values()))
+        if known not in self._readings.modules:
+            self._readings.modules[known] = self._reading(place, keys)
+        reading = self._readings.modules[known]
+        for used, parts in reading.layers:
+            for name, part in zip(place.target.parts, parts, strict=True):
+                path = ModulePath(place.component, name)
+                self._draft.layers.setdefault(path, []).append(part)
+                self._draft.claims.setdefault(path, []).extend(used)
+            self._draft.used |= dict.fromkeys(used)
+        self._draft.unmapped |= reading.left
+        if reading.silent and self._header is not None:
+            self._draft.ambiguous[("scale", self._header.silence)] = None
+
+    def _reading(self, place: Place, keys: Mapping[str, str]) -> _Reading:
+        self._silent = False
         left = dict(keys)
         reason = "stands there without the slots it belongs to"
         scales: dict[str, float] = {}
+        layers: list[tuple[list[str], Sequence[Layer]]] = []
         for (kind, spelling), suffixes in sorted(self._cover(keys), key=lambda each: bool(each[0].spelling.beside)):
             scale = next((scales[each] for each in spelling.beside if each in scales), None)
             if spelling.beside and scale is None:
@@ -116,14 +163,8 @@ class _Parser:
             scales[kind.name] = layer.scale
             for suffix in suffixes:
                 del left[suffix]
-            used = [*suffixes.values(), *(key for key in spelling.shared if key in self._shared)]
-            for name, part in zip(place.target.parts, parts, strict=True):
-                path = ModulePath(place.component, name)
-                self._draft.layers.setdefault(path, []).append(part)
-                self._draft.claims.setdefault(path, []).extend(used)
-            self._draft.used |= dict.fromkeys(used)
-        for suffix, key in left.items():
-            self._draft.unmapped[key] = f"{suffix}: {reason}"
+            layers.append(([*suffixes.values(), *(key for key in spelling.shared if key in self._shared)], parts))
+        return _Reading(layers, {key: f"{suffix}: {reason}" for suffix, key in left.items()}, self._silent)
 
     def _check_new(self, place: Place, keys: Mapping[str, str]) -> None:
         for name in place.target.parts:
@@ -157,8 +198,7 @@ class _Parser:
             stored = _number(self._source.tensors[alpha], f"{place.component}.{place.target.name}: alpha")
             return replace(layer, scale=layer.scale * stored / rank) if stored and rank else layer
         told = self._scale(place.prefix, place.module, rank) if self._scale else None
-        if told is None and self._header is not None:
-            self._draft.ambiguous[("scale", self._header.silence)] = None
+        self._silent |= told is None
         return layer if told is None else replace(layer, scale=layer.scale * told)
 
     def _cover(self, keys: Mapping[str, str]) -> list[tuple[Spelled, dict[str, str]]]:

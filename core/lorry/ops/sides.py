@@ -23,8 +23,9 @@ _MADE = {".json": ("activation text",), ".civitai.info": ("trainedWords",)}
 _WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")
 _LARGEST = 1 << 20
 
-_FRONT = re.compile(r"\A---[ \t]*\n(.*?)^---[ \t]*$", re.DOTALL | re.MULTILINE)
-_PROMPT = re.compile(r"^instance_prompt:(.*(?:\n[ \t]+\S.*)*)\n?", re.MULTILINE)
+# Not compiled here: most files have no card beside them.
+_FRONT = r"(?ms)\A---[ \t]*\n(.*?)^---[ \t]*$"
+_PROMPT = r"(?m)^instance_prompt:(.*(?:\n[ \t]+\S.*)*)\n?"
 
 
 def beside(path: Path) -> list[Path]:
@@ -103,8 +104,8 @@ def _texts(found: Any) -> Iterator[str]:  # noqa: ANN401  whatever the JSON hold
 
 def _prompt(card: str) -> str:
     """Return the instance_prompt of a card's YAML: a plain, quoted or folded text, on one line or several."""
-    front = _FRONT.match(card)
-    told = _PROMPT.search(front[1]) if front else None
+    front = re.match(_FRONT, card)
+    told = re.search(_PROMPT, front[1]) if front else None
     text = " ".join(told[1].split()) if told else ""
     text = re.sub(r"^[|>][+-]? ", "", text)
     if text[:1] == '"':
@@ -119,8 +120,8 @@ def _prompt(card: str) -> str:
 
 def _with_prompt(card: str, prompt: str) -> str:
     line = f"instance_prompt: {json.dumps(prompt, ensure_ascii=False)}\n"
-    front = _FRONT.match(card)
+    front = re.match(_FRONT, card)
     if not front:
         return f"---\n{line}---\n\n{card}"
-    inner = _PROMPT.sub("", front[1]) + line
+    inner = re.sub(_PROMPT, "", front[1]) + line
     return card[: front.start(1)] + inner + card[front.end(1) :]

@@ -14,6 +14,9 @@ from lorry.ir.frame import Frame
 from lorry.ops.grammar import Grammar
 from lorry.plugin.kind import ALPHA
 
+HASH_KEYS = ("sshs_model_hash", "sshs_legacy_hash", "modelspec.hash_sha256")
+"""Header entries that are hashes of the file's own tensors, and lies in front of any others."""
+
 ORIGIN_KEY = "lorry.origin"
 RECIPE_KEY = "lorry.recipe"
 
@@ -26,6 +29,7 @@ class Style:
     alpha: dtype of alpha tensors by their value (tools store 2 as an integer beside 0.5 as a float), empty
         where there are none; alpha_shape: their shape.
     metadata: header entries, in order; header: those that are the dialect's own, and sides likewise.
+    hashes: header entries that hash the file's own tensors.
     """
 
     dialect: str
@@ -35,6 +39,7 @@ class Style:
     metadata: tuple[str, ...] = ()
     header: Mapping[str, str] = field(default_factory=dict)
     sides: Mapping[str, str] = field(default_factory=dict)
+    hashes: Mapping[str, str] = field(default_factory=dict)
 
 
 def style_of(frame: Frame, grammar: Grammar) -> Style:
@@ -63,6 +68,7 @@ def style_of(frame: Frame, grammar: Grammar) -> Style:
         alpha_shape=shape,
         metadata=tuple(frame.source.metadata),
         header={key: frame.source.metadata[key] for key in own if key in frame.source.metadata},
+        hashes={key: frame.source.metadata[key] for key in HASH_KEYS if key in frame.source.metadata},
         sides={name: data.decode("utf-8", "replace") for name, data in kept.items()},
     )
 
@@ -87,6 +93,7 @@ def from_text(text: str) -> Style | None:
             metadata=tuple(str(each) for each in fields["metadata"]),
             header={str(key): str(value) for key, value in fields["header"].items()},
             sides={str(key): str(value) for key, value in fields["sides"].items()},
+            hashes={str(key): str(value) for key, value in fields["hashes"].items() if key in HASH_KEYS},
         )
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None

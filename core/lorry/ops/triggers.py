@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,8 +13,6 @@ from lorry.ops import sides
 PHRASE = "modelspec.trigger_phrase"
 _TAGS = "ss_tag_frequency"
 _FOLDERS = ("ss_dataset_dirs", _TAGS)
-_FOLDER = re.compile(r"\d+_(.*\S)\s*")
-"""How sd-scripts wants folders of pictures named: how often, and the words for all pictures in it."""
 
 _LARGEST = 1 << 20
 _MOST_TAGS = 3
@@ -57,7 +54,7 @@ def with_triggers(metadata: Mapping[str, str], words: Sequence[str]) -> dict[str
     counts = _table(metadata.get(_TAGS, ""))
     if not counts and metadata.get(_TAGS, "").strip() not in ("", "{}"):
         return {PHRASE: ", ".join(words)}
-    told = {folder[1] for name in counts if (folder := _FOLDER.fullmatch(name))}
+    told = set(map(_folder_words, counts))
     counts |= {f"1_{word}": {word: 1} for word in words if word not in told}
     return {PHRASE: ", ".join(words), _TAGS: json.dumps(counts, ensure_ascii=False)}
 
@@ -75,10 +72,16 @@ def _guessed(metadata: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     """Yield the words that folders of training pictures are named after, and the tags that all captions share."""
     tables = {key: _table(metadata.get(key, "")) for key in _FOLDERS}
     for key, table in tables.items():
-        yield from ((folder[1], key) for name in table if (folder := _FOLDER.fullmatch(name)))
+        yield from ((words, key) for name in table if (words := _folder_words(name)))
     for name, tags in tables[_TAGS].items():
         pictures = _table(tables["ss_dataset_dirs"].get(name)).get("img_count")
         yield from ((tag, _TAGS) for tag in _shared(tags, pictures))
+
+
+def _folder_words(name: str) -> str:
+    """Return the words for all pictures of a folder, which sd-scripts wants named "10_words" for 10 repeats."""
+    repeats, _, words = name.partition("_")
+    return words.strip() if repeats.isdecimal() else ""
 
 
 def _shared(tags: Any, pictures: Any) -> list[str]:  # noqa: ANN401  whatever the JSON holds

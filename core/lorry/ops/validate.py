@@ -25,10 +25,10 @@ class Problem:
 
 
 def validate(adapter: Adapter, base: Base | None = None, plugins: Host | None = None) -> tuple[Problem, ...]:
-    """Return every problem found: keys not understood, numbers that are not finite, scales that make no
-    sense, and what the header claims against the tensors.
+    """Return every problem found: keys not understood, numbers that make no sense, claims that are not true.
 
-    Reads every tensor. With `base`, shapes are held against it too, and Incompatible is raised as by opening.
+    Reads every tensor, and a file again whose header tells a hash. With `base`, shapes are held against it too, and
+    Incompatible is raised as by opening.
     """
     plugins = plugins or host()
     require_torch("checking the numbers")

@@ -19,7 +19,7 @@ from lorry.ops.bake import check_understood
 from lorry.ops.encode import Encoder
 from lorry.ops.grammar import compiled
 from lorry.ops.output import replacing
-from lorry.ops.style import ORIGIN_KEY, Style, from_text, style_of, to_text
+from lorry.ops.style import HASH_KEYS, ORIGIN_KEY, Style, from_text, style_of, to_text
 from lorry.plugin.container import Container
 from lorry.plugin.dialect import Dialect
 from lorry.plugin.host import Host, host
@@ -71,7 +71,21 @@ def save(  # noqa: PLR0913  every option is a keyword with a default
         if container.write is None:
             raise InvalidArgument(f"lorry reads {container.title} but does not write it; choose another container")
         container.write(made, draft)
+        _drop_stale_hashes(draft, made, container)
     return Saved(path=target, dialect=dialect.name, container=container.name, tensors=len(made.tensors), lost=lost)
+
+
+def _drop_stale_hashes(draft: Path, made: TensorMap, container: Container) -> None:
+    """Take hashes of other tensors out of the header: A1111 believes them before it reads the file."""
+    if container.edit is None or made.metadata.keys().isdisjoint(HASH_KEYS):
+        return
+    from lorry.ops.hashes import hash_file
+
+    if made.metadata.get(HASH_KEYS[0]) == hash_file(draft).autov3:
+        return
+    honest = {key: value for key, value in made.metadata.items() if key not in HASH_KEYS}
+    with replacing(draft, force=True) as rewritten:
+        container.edit(draft, rewritten, honest)
 
 
 def chosen(format: str, plugins: Host) -> tuple[Dialect, Container]:  # noqa: A002  the word people use

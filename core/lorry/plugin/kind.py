@@ -76,18 +76,19 @@ class FoundTokens(NamedTuple):
     keys: Mapping[str, tuple[str, ...]]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TokenLayout:
+class TokenLayout(NamedTuple):
     """One way of storing learned tokens.
 
     `read` takes the source with the keys nobody else understood; it returns no tokens for what is not
     this layout. Encoder names (clip_l, clip_g, t5, "" for the only one) are turned into components by the
-    base table. `write` takes tokens with vectors by encoder name; it raises NotRepresentable.
+    base table. `write` takes tokens with vectors by encoder name; it raises NotRepresentable. `named` says that
+    it names the encoder even where there is only one.
     """
 
     name: str
     read: Callable[[TensorMap], FoundTokens]
     write: Callable[[Sequence[Token]], TensorMap] | None = None
+    named: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -128,6 +128,7 @@ def edit(path: Path, target: Path, metadata: Mapping[str, str]) -> None:
     entries = json.loads(source.read(8, length))
     entries.pop("__metadata__", None)
     try:
+        _check_metadata(dict(metadata))
         header = _packed({"__metadata__": dict(metadata)} | entries if metadata else entries)
         _parse(header, source.size - 8 - length)
     except (_Fault, UnicodeEncodeError, TypeError) as fault:
