@@ -176,8 +176,9 @@ def test_tokens_read_back_with_the_same_vectors_or_are_refused_by_name(
         try:
             saved = lorry.save(adapter, at / first, dialect)
         except NotRepresentable as error:
-            assert error.layers
-            return
+            if error.layers:
+                return
+            raise
         back = reopened(saved, adapter)
         assert back.tokens.keys() == adapter.tokens.keys()
         assert all(token.same(back.tokens[text]) for text, token in adapter.tokens.items())

@@ -10,7 +10,7 @@ from lorry.ops.grammar import Grammar, compiled
 from lorry.plugin import BaseModel, Component, Dialect, Kind
 from lorry.plugin.host import host
 
-from .tables import filled, views
+from .tables import filled, ruled_out, views
 
 
 class Combination(NamedTuple):
@@ -70,13 +70,10 @@ def groups(model: BaseModel, component: Component, *dialects: Dialect) -> list[t
     """Return templates of modules that all the dialects can name at any index, fused ones together."""
     spoken = [(grammar(each, model), written_scheme(each, model, component)) for each in dialects]
     known = dict.fromkeys(view.parts for _, scheme in spoken for view in views(component, scheme))
-    absent = tuple(
-        probe.module for probe in model.probes if probe.present is False and probe.component == component.name
-    )
     return [
         parts
         for parts in known
-        if not any(part.endswith(absent) for part in parts)
+        if not any(ruled_out(model, component.name, part) for part in parts)
         and all(
             found.covering(component.name, scheme, filled(part, (index,)))
             for found, scheme in spoken

@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import torch
+from hypothesis import assume
 from hypothesis import strategies as st
 
 from lorry.ir import Adapter, Layer, ModulePath, TensorRef, Token
 from lorry.plugin import BaseModel, Component, Factors, Kind
 
-from .tables import filled, shape
+from .tables import filled, ruled_out, shape
 
 DTYPES = (
     torch.float32,
@@ -34,8 +35,10 @@ def layers(draw: st.DrawFn, kind: Kind, sizes: tuple[int, ...]) -> Layer:
     rank = draw(st.integers(1, 4))
     generator = torch.Generator().manual_seed(draw(st.integers(0, 2**32)))
     inner = torch.Size(sizes[1:]).numel()
-    made = Factors(torch.randn(rank, inner, generator=generator), torch.randn(sizes[0], rank, generator=generator))
-    built = kind.build(made, sizes)
+    # Signs by row and column, so that the ranks never cancel out and errors are seen against numbers of their size.
+    down = torch.randn(rank, inner, generator=generator).abs() * torch.randn(inner, generator=generator).sign()
+    up = torch.randn(sizes[0], rank, generator=generator).abs() * torch.randn(sizes[0], 1, generator=generator).sign()
+    built = kind.build(Factors(down, up), sizes)
     slots = {
         slot: TensorRef.from_torch(ref.torch(dtype=dtype))
         for (slot, ref), dtype in zip(built.slots.items(), draw(_dtypes(len(built.slots))), strict=True)
@@ -60,7 +63,9 @@ def adapters(draw: st.DrawFn, model: BaseModel, groups: Mapping[str, Sequence[tu
             numbers = draw(st.lists(st.integers(0, 40), min_size=3, max_size=3))
             for template in sorted(draw(st.sets(st.sampled_from(parts), min_size=1))):
                 path = ModulePath(name, filled(template, numbers))
-                found[path] = (draw(layers(kind, shape(model, component, template, unit, width))),)
+                if not ruled_out(model, name, path.name):
+                    found[path] = (draw(layers(kind, shape(model, component, template, unit, width))),)
+    assume(found)
     return Adapter(base=model.id, layers=found)
 
 

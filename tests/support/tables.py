@@ -43,6 +43,12 @@ def shape(model: BaseModel, component: Component, template: str, unit: int, widt
     return (rows, width, 3, 3) if "conv" in template.rpartition(".")[2] else (rows, width)
 
 
+def ruled_out(model: BaseModel, component: str, module: str) -> bool:
+    """Tell whether the base's probes say that it has no such module, whatever its templates allow."""
+    probes = [probe for probe in model.probes if probe.present is False and probe.component == component]
+    return any(module.endswith(probe.module) for probe in probes)
+
+
 def base_of(model: BaseModel, unit: int = 3, width: int = 5, dtype: torch.dtype = torch.float32) -> Base:
     """Return a base with every module the table has, indices 0 and 1, in memory."""
     generator = torch.Generator().manual_seed(0)

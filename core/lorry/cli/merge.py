@@ -6,6 +6,7 @@ import click
 
 from lorry.cli import options
 from lorry.cli.output import echo, echo_json
+from lorry.ir.adapter import Adapter
 
 
 @click.command("merge")
@@ -39,7 +40,7 @@ def command(
 
     pairs = [(open_adapter(path), weight) for path, weight in map(options.with_strength, adapters)]
     merged = merge(pairs, method, partial=partial)
-    wanted = target or pairs[0][0].origin[0].dialect
+    wanted = target or _dialect(pairs[0][0])
     told = recipe("merge", pairs, {"method": method, "format": wanted, "dtype": dtype})
     saved = save(merged, output, wanted, dtype=dtype, force=force, metadata=told)
     if as_json:
@@ -55,3 +56,8 @@ def command(
     else:
         made = f"{len(merged.layers)} modules, {saved.tensors} tensors"
         echo(f"{saved.path}: {len(pairs)} adapters merged by {method}, {made}")
+
+
+def _dialect(adapter: Adapter) -> str:
+    """Return the dialect of an adapter's layers; its learned tokens may have come in a file of another."""
+    return max(adapter.origin, key=lambda frame: len(frame.layers)).dialect

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import os
 import stat
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from lorry.errors import InvalidFile, NotFound
 
 
-@dataclass(frozen=True, slots=True)
-class FileSource:
+class FileSource(NamedTuple):
     """A file as it was when first looked at; two looks at the same unchanged file are equal."""
 
     path: Path

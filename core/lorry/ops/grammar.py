@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Container, Mapping
-from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import NamedTuple
 
@@ -31,13 +30,11 @@ class Spelled(NamedTuple):
     spelling: Spelling
 
 
-@dataclass(frozen=True)
 class Grammar:
     """How `dialect` names the modules of `base`, and the kinds it can spell."""
 
-    dialect: Dialect
-    base: BaseModel
-    kinds: tuple[Kind, ...]
+    def __init__(self, dialect: Dialect, base: BaseModel, kinds: tuple[Kind, ...]) -> None:
+        self.dialect, self.base, self.kinds = dialect, base, kinds
 
     @cached_property
     def spelled(self) -> tuple[Spelled, ...]:

@@ -18,13 +18,14 @@ from lorry.plugin.base_model import Component, View
 OWN = "diffusers"
 """The scheme of our own names."""
 
-_HOLE = "#"
+_HOLE = "\0"
+
+_NUMBER = "(?:0|[1-9][0-9]{0,8})"
+"""A number has one spelling: were 01 or a foreign digit taken for 1, two names in one file could mean one module."""
+
 
 _MANY = 8192
 """Names that are kept with what they stand for: the files of a folder have the same ones again and again."""
-
-_is_number = re.compile(r"0|[1-9][0-9]{0,8}").fullmatch
-"""A number has one spelling: were 01 taken for 1, two names in one file could mean one module."""
 
 
 class Target(NamedTuple):
@@ -55,6 +56,8 @@ class _Template(NamedTuple):
 
     def match(self, numbers: tuple[int, ...]) -> dict[str, int] | None:
         indices: dict[str, int] = {}
+        if len(numbers) != len(self.numbers):  # a name with the sign for a hole in it
+            return None
         for expected, number in zip(self.numbers, numbers, strict=True):
             wanted = indices.setdefault(expected, number) if isinstance(expected, str) else expected
             if wanted != number:
@@ -112,11 +115,11 @@ class NameTable:
                     yield target._replace(name=target.name.replace(".", self._separator))
 
     @cached_property
-    def _by_name(self) -> Mapping[tuple[str, ...], list[_Template]]:
+    def _by_name(self) -> Mapping[str, list[_Template]]:
         return _index(((view.name, view) for view in self._views), self._separator)
 
     @cached_property
-    def _by_part(self) -> Mapping[tuple[str, ...], list[_Template]]:
+    def _by_part(self) -> Mapping[str, list[_Template]]:
         return _index(((part, view) for view in self._views for part in view.parts), ".")
 
 
@@ -137,8 +140,8 @@ def _own_table(component: str, separator: str, modules: tuple[str, ...]) -> Name
     return NameTable(component, OWN, separator, tuple(View(module, (module,)) for module in modules))
 
 
-def _index(named: Iterable[tuple[str, View]], separator: str) -> dict[tuple[str, ...], list[_Template]]:
-    table: dict[tuple[str, ...], list[_Template]] = {}
+def _index(named: Iterable[tuple[str, View]], separator: str) -> dict[str, list[_Template]]:
+    table: dict[str, list[_Template]] = {}
     for text, view in named:
         shape, numbers = _cut_template(text, separator)
         table.setdefault(shape, []).append(_Template(view, numbers))
@@ -146,22 +149,24 @@ def _index(named: Iterable[tuple[str, View]], separator: str) -> dict[tuple[str,
 
 
 @lru_cache(maxsize=_MANY)  # a source is read by every base and dialect there is: the same names again and again
-def _cut(name: str, separator: str) -> tuple[tuple[str, ...], tuple[int, ...]]:
-    words = name.split(separator)
-    numbers = tuple(int(word) for word in words if _is_number(word))
-    return tuple(_HOLE if _is_number(word) else word for word in words), numbers
+def _cut(name: str, separator: str) -> tuple[str, tuple[int, ...]]:
+    numbers, _ = _patterns(separator)
+    return numbers.sub(_HOLE, name), tuple(map(int, numbers.findall(name)))
 
 
-def _cut_template(template: str, separator: str) -> tuple[tuple[str, ...], tuple[int | str, ...]]:
-    shape: list[str] = []
-    numbers: list[int | str] = []
-    for word in template.replace(".", separator).split(separator):
-        if _is_number(word) or word.startswith("{"):
-            shape.append(_HOLE)
-            numbers.append(int(word) if _is_number(word) else word.strip("{}"))
-        else:
-            shape.append(word)
-    return tuple(shape), tuple(numbers)
+def _cut_template(template: str, separator: str) -> tuple[str, tuple[int | str, ...]]:
+    _, holes = _patterns(separator)
+    text = template.replace(".", separator)
+    found = (word.strip("{}") for word in holes.findall(text))
+    return holes.sub(_HOLE, text), tuple(int(word) if word.isdecimal() else word for word in found)
+
+
+@cache
+def _patterns(separator: str) -> tuple[re.Pattern[str], re.Pattern[str]]:
+    """Return what finds the words that are numbers, and in templates indices too."""
+    edge = re.escape(separator)
+    before, after = f"(?<![^{edge}])", f"(?![^{edge}])"
+    return re.compile(f"{before}{_NUMBER}{after}"), re.compile(f"{before}(?:{_NUMBER}|{{\\w+}}){after}")
 
 
 def _fill(view: View, indices: Mapping[str, int]) -> Target:

@@ -85,6 +85,13 @@ class _Plugin:
         return f"{self.name} ({self.distribution} {self.version})"
 
 
+class _Manager(pluggy.PluginManager):
+    """Looks at a module's hooks alone: pluggy would inspect everything else in it, for a third of the loading time."""
+
+    def parse_hookimpl_opts(self, plugin: object, name: str) -> pluggy.HookimplOpts | None:
+        return super().parse_hookimpl_opts(plugin, name) if name.startswith("lorry_") else None
+
+
 class Host:
     """A set of plugins. `lorry.host()` is the default one; a test or a program may build its own.
 
@@ -97,7 +104,7 @@ class Host:
         selection: str | None = None,
         entry_points: Iterable[importlib.metadata.EntryPoint] | None = None,
     ) -> None:
-        self._manager = pluggy.PluginManager("lorry")
+        self._manager = _Manager("lorry")
         self._manager.add_hookspecs(hookspecs)
         if os.environ.get("LORRY_TRACE"):
             self._manager.trace.root.setwriter(sys.stderr.write)

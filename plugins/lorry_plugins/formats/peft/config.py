@@ -10,8 +10,7 @@ import math
 import re
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from lorry.errors import InvalidFile
 
@@ -26,8 +25,7 @@ _ALPHA = {"LORA": "lora_alpha", "LOHA": "alpha", "LOKR": "alpha"}
 """Where each type that has a scale keeps its alpha."""
 
 
-@dataclass(frozen=True, slots=True)
-class PeftConfig:
+class PeftConfig(NamedTuple):
     """The fields that decide the scale; patterns map a module name or its ending to a number."""
 
     alpha: float
