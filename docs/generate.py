@@ -21,7 +21,7 @@ import click
 import lorry
 from lorry import errors, plugin
 from lorry.cli import cli
-from lorry.plugin import BaseModel, Dialect, Kind, hookspecs
+from lorry.plugin import BaseModel, Dialect, Kind, Loader, hookspecs
 from lorry.plugin.host import GROUPS, Host
 from lorry_registry import layout
 
@@ -185,6 +185,37 @@ def _holds(dialect: Dialect, kind: Kind) -> bool:
     return spelled or any(layout.name in dialect.tokens for layout in kind.token_layouts)
 
 
+def loaders_page() -> str:
+    """Tabulate what every known tool loads: its rules, in the order in which they are tried."""
+    return "\n\n".join(
+        [
+            "# Tools and what they load",
+            (
+                "`lorry inspect` ends with a line for each of these tools: whether it loads the adapter, and if not, "
+                "why, and the command that mends it. The first rule that holds decides; [`Rule`](hooks.md#rule) says "
+                "how the first column is read. Where none holds the answer is *not known*. *Loads wrong* means in "
+                "part, or at another strength. Rules that are *measured* say what the tool did with a file of each "
+                "layout."
+            ),
+            *(_loader(each) for each in built_in().loaders().values()),
+        ]
+    )
+
+
+def _loader(tool: Loader) -> str:
+    rows = [
+        (
+            " ".join(f"`{each}`" for each in rule.when.split()),
+            rule.verdict,
+            rule.because,
+            code([rule.mend] if rule.mend else []),
+        )
+        for rule in tool.rules
+    ]
+    heading = f"## {tool.title} {tool.version}\n\n{tool.evidence.capitalize()}."
+    return f"{heading}\n\n{table(('where', 'loads it?', 'because', 'mended by'), rows)}"
+
+
 def errors_page() -> str:
     """Show the exception tree as its own docstring draws it, then every class."""
     first, _, rest = str(inspect.getdoc(errors)).partition("\n\n")
@@ -244,6 +275,7 @@ PAGES = {
     "errors.md": errors_page,
     "formats.md": formats_page,
     "hooks.md": hooks_page,
+    "loaders.md": loaders_page,
     "python.md": python_page,
     "registry.md": registry_page,
 }

@@ -25,7 +25,7 @@ from lorry.plugin.host import host
 from tests.support.installed import Combination, combinations, groups
 from tests.support.strategies import adapters, tokens
 
-FEW = settings(max_examples=6, deadline=None, derandomize=True, phases=[Phase.generate])
+FEW = settings(max_examples=3, deadline=None, derandomize=True, database=None, phases=[Phase.generate])
 
 SPELLED = [pytest.param(each, id=repr(each)) for each in combinations()]
 

@@ -47,12 +47,20 @@ def layers(draw: st.DrawFn, kind: Kind, sizes: tuple[int, ...]) -> Layer:
 
 
 @st.composite
-def adapters(draw: st.DrawFn, model: BaseModel, groups: Mapping[str, Sequence[tuple[str, ...]]], kind: Kind) -> Adapter:
+def adapters(
+    draw: st.DrawFn,
+    model: BaseModel,
+    groups: Mapping[str, Sequence[tuple[str, ...]]],
+    kind: Kind,
+    size: tuple[int, int] | None = None,
+    last: int = 40,
+) -> Adapter:
     """Draw an adapter for some of the modules given by component: templates, those of a fused module together.
 
-    Often it has some or all parts of a fused module, which then agree in width as a real model's do.
+    Often it has some or all parts of a fused module, which then agree in width as a real model's do. `size` is
+    the unit of rows and the width of all weights, `last` the largest index.
     """
-    unit, width = draw(st.integers(1, 3)), draw(st.integers(1, 6))
+    unit, width = size or (draw(st.integers(1, 3)), draw(st.integers(1, 6)))
     found: dict[ModulePath, tuple[Layer, ...]] = {}
     for name, known in groups.items():
         component = model.component(name)
@@ -60,7 +68,7 @@ def adapters(draw: st.DrawFn, model: BaseModel, groups: Mapping[str, Sequence[tu
         fused = [parts for parts in known if len(parts) > 1]
         some = st.sampled_from(known) | st.sampled_from(fused) if fused else st.sampled_from(known)
         for parts in draw(st.lists(some, min_size=1, max_size=3)):
-            numbers = draw(st.lists(st.integers(0, 40), min_size=3, max_size=3))
+            numbers = draw(st.lists(st.integers(0, last), min_size=3, max_size=3))
             for template in sorted(draw(st.sets(st.sampled_from(parts), min_size=1))):
                 path = ModulePath(name, filled(template, numbers))
                 if not ruled_out(model, name, path.name):

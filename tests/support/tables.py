@@ -9,10 +9,12 @@ from pathlib import Path
 
 import torch
 
-from lorry.ir import TensorRef
+from lorry.ir import Adapter, TensorRef
 from lorry.ops.base import Base
+from lorry.ops.identify import target_shapes
 from lorry.ops.names import OWN
 from lorry.plugin import BaseModel, Component, View
+from lorry.plugin.host import host
 
 _INDEX = re.compile(r"\{\w+\}")
 
@@ -61,6 +63,17 @@ def base_of(model: BaseModel, unit: int = 3, width: int = 5, dtype: torch.dtype 
         for numbers in itertools.product((0, 1), repeat=3)
     }
     return Base(id=model.id, path=Path(model.id), tensors=tensors, files={})
+
+
+def base_under(*adapters: Adapter, dtype: torch.dtype = torch.float32) -> Base:
+    """Return a base of just the modules that some adapters change, in memory."""
+    shapes = {path: size for each in adapters for path, size in target_shapes(each.layers, host()).items()}
+    generator = torch.Generator().manual_seed(0)
+    tensors = {
+        f"{path}.weight": TensorRef.from_torch(torch.randn(size, generator=generator).to(dtype))
+        for path, size in shapes.items()
+    }
+    return Base(id=adapters[0].base, path=Path(adapters[0].base), tensors=tensors, files={})
 
 
 def _share(component: Component, template: str) -> int:

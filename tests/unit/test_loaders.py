@@ -41,7 +41,7 @@ FACTS: dict[str, Mapping[str, Any]] = {each["case"]: each["facts"] for each in T
 
 
 def facts(told: Mapping[str, Sequence[str]]) -> dict[str, str]:
-    told = dict.fromkeys(facts_of(Adapter(base=""), host()), ()) | told
+    told = {**dict.fromkeys(facts_of(Adapter(base=""), host()), ()), **told}
     return {field: "\n".join(["", *values, ""]) for field, values in told.items()}
 
 
@@ -199,15 +199,17 @@ def test_what_is_said_to_mend_it_does(tmp_path: Path, layout: str) -> None:
         assert judge(tool, facts_of(lorry.open(mended), host())).verdict == LOADS, (tool.name, rule)
 
 
-def test_the_command_that_mends_is_one_that_can_be_typed(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("mend", "wanted"),
+    [
+        ("kohya", "lorry convert {} --to kohya -o 'my lora-kohya.safetensors'"),
+        ("peft", "lorry convert {} --to peft -o 'my lora-peft'"),
+        (BAKE, "lorry bake BASE {} -o FOLDER"),
+    ],
+)
+def test_the_command_that_mends_is_one_that_can_be_typed(tmp_path: Path, mend: str, wanted: str) -> None:
     path = files.write(tmp_path / "my lora.safetensors", files.peft())
-    adapter = lorry.open(path)
-    assert (
-        command(Rule("", NOT, "", "kohya"), adapter)
-        == f"lorry convert '{path}' --to kohya -o 'my lora-kohya.safetensors'"
-    )
-    assert command(Rule("", NOT, "", BAKE), adapter) == f"lorry bake BASE '{path}' -o FOLDER"
-    assert command(Rule("", NOT, "", ""), adapter) == ""
+    assert command(Rule("", NOT, "", mend), lorry.open(path), host()) == wanted.format(f"'{path}'")
 
 
 def test_every_tool_answers(tmp_path: Path) -> None:

@@ -72,14 +72,53 @@ def test_what_is_there_is_a_conflict_and_stays(old: Maker, new: Maker, tmp_path:
     assert content(tmp_path / "out") == "old"
 
 
-@pytest.mark.parametrize("old", MAKERS)
-@pytest.mark.parametrize("new", MAKERS)
-def test_force_replaces_files_and_folders_by_either(old: Maker, new: Maker, tmp_path: Path) -> None:
-    old(tmp_path / "out", "old")
+@pytest.mark.parametrize("make", MAKERS)
+def test_force_replaces_a_file_by_a_file_and_a_folder_by_a_folder(make: Maker, tmp_path: Path) -> None:
+    make(tmp_path / "out", "old")
     with replacing(tmp_path / "out", force=True) as draft:
-        new(draft, "new")
+        make(draft, "new")
     assert content(tmp_path / "out") == "new"
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+@pytest.mark.parametrize("old", MAKERS)
+@pytest.mark.parametrize("new", MAKERS)
+def test_force_never_puts_a_file_in_the_place_of_a_folder_or_the_other_way(
+    old: Maker, new: Maker, tmp_path: Path
+) -> None:
+    if old is new:
+        return
+    old(tmp_path / "out", "old")
+    with pytest.raises(Conflict, match="would take its place"), replacing(tmp_path / "out", force=True) as draft:
+        new(draft, "new")
+    assert content(tmp_path / "out") == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_force_never_loses_what_else_is_in_a_folder(tmp_path: Path) -> None:
+    make_folder(tmp_path / "out", "old")
+    (tmp_path / "out" / "mine.txt").write_text("mine")
+    with pytest.raises(Conflict, match=r"holds mine\.txt"), replacing(tmp_path / "out", force=True) as draft:
+        make_folder(draft, "new")
+    assert content(tmp_path / "out") == "old"
+    assert (tmp_path / "out" / "mine.txt").read_text() == "mine"
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs a system with named pipes")
+def test_force_never_replaces_what_is_neither_file_nor_folder(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "out")
+    with pytest.raises(Conflict, match="neither a file nor a folder"), replacing(tmp_path / "out", force=True):
+        pass
+    assert (tmp_path / "out").is_fifo()
+
+
+def test_force_writes_through_a_link(tmp_path: Path) -> None:
+    (tmp_path / "real").write_text("old")
+    (tmp_path / "out").symlink_to(tmp_path / "real")
+    with replacing(tmp_path / "out", force=True) as draft:
+        draft.write_text("new")
+    assert (tmp_path / "out").is_symlink()
+    assert (tmp_path / "real").read_text() == "new"
 
 
 @pytest.mark.parametrize("old", MAKERS)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -68,7 +67,8 @@ def command(
 
     def write(source: Path | str | list[str], where: Path | str) -> Conversion:
         adapter = open_adapter(source, base=opened)
-        return convert(adapter, where, target, verify=verify, base=opened, dtype=dtype, lossy=lossy, force=force)
+        replace = force or (in_place and where == source)
+        return convert(adapter, where, target, verify=verify, base=opened, dtype=dtype, lossy=lossy, force=replace)
 
     if output is None:
         _batch(path, target, out_dir, write, as_json=as_json)
@@ -86,7 +86,7 @@ def _batch(
     as_json: bool,
 ) -> None:
     """Convert adapters one by one; tell of the ones that could not be, and raise LorryError where there were any."""
-    from lorry.ops.batch import find, outputs, replaced
+    from lorry.ops.batch import find, outputs
     from lorry.ops.write import chosen
     from lorry.plugin.host import host
 
@@ -99,10 +99,7 @@ def _batch(
     for source, place in progress(places.items(), len(places), "converting"):
         try:
             place.parent.mkdir(parents=True, exist_ok=True)
-            if place == source:
-                told = _told(replaced(source, partial(write, source)), at=source)
-            else:
-                told = _told(write(source, place))
+            told = _told(write(source, place))
         except (LorryError, OSError) as error:
             failures.append(str(error))
             told = {"error": str(error)}
@@ -117,10 +114,10 @@ def _batch(
         raise LorryError(f"{len(failures)} of {len(places)} could not be converted")
 
 
-def _told(done: Conversion, at: Path | None = None) -> dict[str, Any]:
+def _told(done: Conversion) -> dict[str, Any]:
     saved, proof = done.saved, done.proof
     return {
-        "output": str(at or saved.path),
+        "output": str(saved.path),
         "format": f"{saved.dialect}+{saved.container}",
         "keys_read": len(done.adapter.report.used),
         "tensors_written": saved.tensors,

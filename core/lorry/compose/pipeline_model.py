@@ -123,6 +123,12 @@ class PipelineModel(ABC):
             raise
         except ValueError as error:
             raise InvalidArgument(f"this base refuses the request: {error}") from error
+        except (RuntimeError, MemoryError) as error:
+            if not (isinstance(error, torch.OutOfMemoryError | MemoryError) or "allocate memory" in str(error)):
+                raise
+            raise InvalidArgument(
+                f"a picture of {drawing.width} x {drawing.height} does not fit the memory; ask for a smaller one"
+            ) from error
         picture: Image = pictures.images[0]
         return picture
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TypeVar
 
 from lorry.errors import Conflict, NotFound
-from lorry.ops.output import replacing
 from lorry.plugin.host import Host, host
 
 T = TypeVar("T")
@@ -90,18 +89,3 @@ def outputs(
         if sources.setdefault(target, path) != path:
             raise Conflict(f"{sources[target]} and {path} would both become {target}; convert one of them by itself")
     return {path: target for target, path in sources.items()}
-
-
-def replaced(target: Path, write: Callable[[Path], T]) -> T:
-    """Have `write` make a file or folder of `target`'s name in a new folder beside it, and put it in its place.
-
-    Whatever is raised, `target` is as it was.
-    """
-    import tempfile
-
-    with tempfile.TemporaryDirectory(prefix=".lorry-", dir=target.parent) as room:
-        made = Path(room, target.name)
-        done = write(made)
-        with replacing(target, force=True) as draft:
-            made.rename(draft)
-    return done

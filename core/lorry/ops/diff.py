@@ -7,8 +7,8 @@ triangular factors of U and Dᵀ, ‖ΔW‖ = ‖R_U·R_Dᵀ‖; in float64, so 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Container, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from lorry.errors import Incompatible
@@ -54,7 +54,15 @@ class Diff:
     @property
     def error(self) -> float:
         """Return the largest relative error."""
-        return max([*(each.error for each in self.layers), *self.tokens.values()], default=0.0)
+        return _worst([*(each.error for each in self.layers), *self.tokens.values()])
+
+    def without(self, names: Container[str]) -> Diff:
+        """Leave out layers and tokens by name, such as those that a lossy conversion left out and told."""
+        return replace(
+            self,
+            layers=tuple(each for each in self.layers if str(each.path) not in names),
+            tokens={text: error for text, error in self.tokens.items() if text not in names},
+        )
 
 
 def diff(first: Adapter, second: Adapter, base: Base | None = None, plugins: Host | None = None) -> Diff:
@@ -190,14 +198,16 @@ def _missing(ours: Mapping[_Key, object], theirs: Mapping[_Key, object]) -> tupl
     return tuple(f"{path}.{param}" for path, param in ours if (path, param) not in theirs)
 
 
+def _worst(errors: Iterable[float]) -> float:
+    """Return the largest error; not-a-number is larger than any."""
+    return max(errors, key=lambda error: math.inf if math.isnan(error) else error, default=0.0)
+
+
 def _token_error(first: Token | None, second: Token | None) -> float:
     if first is None or second is None or first.vectors.keys() != second.vectors.keys():
         return 1.0
-    worst = 0.0
-    for name, ours in first.vectors.items():
-        theirs = second.vectors[name]
-        if ours.shape != theirs.shape:
-            return 1.0
-        a, b = ours.torch().double(), theirs.torch().double()
-        worst = max(worst, float((a - b).norm() / max(float(a.norm()), 1e-300)))
-    return worst
+    pairs = [(ours, second.vectors[name]) for name, ours in first.vectors.items()]
+    if any(ours.shape != theirs.shape for ours, theirs in pairs):
+        return 1.0
+    values = [(ours.torch().double(), theirs.torch().double()) for ours, theirs in pairs]
+    return _worst(float((a - b).norm() / max(float(a.norm()), 1e-300)) for a, b in values)

@@ -149,13 +149,19 @@ def _kinds(layers: Iterable[Layer], draft: Draft) -> tuple[str, ...]:
 
 def target_shapes(layers: Mapping[ModulePath, Iterable[Layer]], plugins: Host) -> dict[ModulePath, tuple[int, ...]]:
     """Return the weight shape each module must have, as far as the layers' slots tell (-1: not told)."""
+    return dict(targets(layers, plugins))
+
+
+def targets(
+    layers: Mapping[ModulePath, Iterable[Layer]], plugins: Host
+) -> Iterator[tuple[ModulePath, tuple[int, ...]]]:
+    """Yield the weight shape that every single layer is made for, several for one module where there are several."""
     kinds = plugins.kinds()
-    return {
-        path: target(layer.slots)
-        for path, stack in layers.items()
-        for layer in stack
-        if layer.param == "weight" and (target := kinds[layer.kind].target)
-    }
+    for path, stack in layers.items():
+        for layer in stack:
+            target = kinds[layer.kind].target
+            if layer.param == "weight" and target:
+                yield path, target(layer.slots)
 
 
 def probe_shapes(base: BaseModel, shapes: Mapping[ModulePath, tuple[int, ...]]) -> tuple[str, int]:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import shlex
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import NamedTuple
 
 from lorry.ir.adapter import Adapter
 from lorry.ir.layer import Layer
 from lorry.plugin.host import Host, host
 from lorry.plugin.kind import Kind
-from lorry.plugin.loader import BAKE, LOADS, Loader, Rule
+from lorry.plugin.loader import BAKE, Loader, Rule
 
 Facts = Mapping[str, str]
 """What rules ask about: the values of each field, one a line, with a line break before and after each."""
@@ -37,7 +35,7 @@ def loads(adapter: Adapter, plugins: Host | None = None) -> tuple[Loading, ...]:
     """Say of every known tool whether it loads `adapter`. Reads no tensors."""
     plugins = plugins or host()
     facts = facts_of(adapter, plugins)
-    return tuple(_loading(each, judge(each, facts), adapter) for each in plugins.loaders().values())
+    return tuple(_loading(each, judge(each, facts), adapter, plugins) for each in plugins.loaders().values())
 
 
 def judge(loader: Loader, facts: Facts) -> Rule:
@@ -104,25 +102,26 @@ def _alpha(layer: Layer, kind: Kind) -> float:
     return layer.scale * (kind.rank(layer.slots) if kind.rank else 1)
 
 
-def _loading(loader: Loader, rule: Rule, adapter: Adapter) -> Loading:
+def _loading(loader: Loader, rule: Rule, adapter: Adapter, plugins: Host) -> Loading:
     return Loading(
         tool=loader.title,
         version=loader.version,
         evidence=loader.evidence,
         verdict=rule.verdict,
         because=rule.because,
-        mend=command(rule, adapter) if rule.verdict != LOADS else "",
+        mend=command(rule, adapter, plugins) if rule.mend else "",
     )
 
 
-def command(rule: Rule, adapter: Adapter) -> str:
-    """Return the command line that does what a rule says mends it, "" where it says nothing."""
-    if not rule.mend:
-        return ""
+def command(rule: Rule, adapter: Adapter, plugins: Host) -> str:
+    """Return the command line that does what a rule says mends an adapter."""
+    import shlex
+
     paths = [frame.path for frame in adapter.origin]
     files = shlex.join(map(str, paths))
     if rule.mend == BAKE:
         return f"lorry bake BASE {files} -o FOLDER"
+    container = plugins.get("containers", plugins.get("dialects", rule.mend).containers[0])
     stem = paths[0].name if paths[0].is_dir() else paths[0].stem
-    suffix = "" if rule.mend == "peft" else ".safetensors"
-    return f"lorry convert {files} --to {rule.mend} -o {shlex.quote(str(Path(f'{stem}-{rule.mend}{suffix}')))}"
+    output = f"{stem}-{rule.mend}{''.join(container.suffixes[:1])}"
+    return f"lorry convert {files} --to {rule.mend} -o {shlex.quote(output)}"

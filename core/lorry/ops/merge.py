@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from lorry.errors import Incompatible, InvalidArgument
 from lorry.ir.adapter import Adapter
 from lorry.ops.bake import Weighted, check_understood, weighted
-from lorry.ops.identify import target_shapes
+from lorry.ops.identify import targets
 from lorry.plugin.host import Host, host
 
 
@@ -36,7 +36,7 @@ def _check_alike(adapters: Sequence[Adapter], plugins: Host) -> None:
         raise Incompatible(f"the adapters are for different bases: {', '.join(bases)}; merge those of one base")
     shapes: dict[object, tuple[int, ...]] = {}
     for adapter in adapters:
-        for path, shape in target_shapes(adapter.layers, plugins).items():
+        for path, shape in targets(adapter.layers, plugins):
             known = shapes.setdefault(path, shape)
             if known != shape:
                 raise Incompatible(

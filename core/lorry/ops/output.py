@@ -16,18 +16,23 @@ from lorry.errors import Conflict, NotFound
 def replacing(target: Path, *, force: bool = False) -> Iterator[Path]:
     """Yield a new path beside `target` to write a file or folder at, and rename it there at the end.
 
-    Whatever is raised inside, Ctrl-C included, the new path is removed and `target` is as it was. Raises
-    Conflict where something is at `target` already, unless `force`; NotFound where its folder is missing.
+    Whatever is raised inside, Ctrl-C included, the new path is removed and `target` is as it was; a link is
+    followed. Raises Conflict where something is at `target` already, unless `force`, and even then where that
+    would lose more than a file or folder of the same making; NotFound where its folder is missing.
     """
     target = Path(target)
     if not target.parent.is_dir():
         raise NotFound(f"{target.parent} is not a folder; make it first, or choose another output")
     if _exists(target) and not force:
         raise Conflict(f"{target} exists; choose another output, or say --force to replace it")
+    target = target.resolve() if target.is_symlink() else target
+    if _exists(target) and not (target.is_file() or target.is_dir()):
+        raise Conflict(f"{target} is neither a file nor a folder and is never replaced; choose another output")
     draft = target.parent / f".{target.name}.{secrets.token_hex(4)}.part"
     try:
         yield draft
         _sync(draft)
+        _check_nothing_else_goes(draft, target)
         if _exists(target) and not force:
             raise Conflict(f"{target} appeared meanwhile; nothing was written")
         if draft.is_dir() or target.is_dir():
@@ -38,6 +43,20 @@ def replacing(target: Path, *, force: bool = False) -> Iterator[Path]:
             _move_new(draft, target)
     finally:
         remove(draft)
+
+
+def _check_nothing_else_goes(draft: Path, target: Path) -> None:
+    """Refuse to replace a folder with a file, a file with a folder, or a folder that holds what the new one lacks."""
+    if not target.exists():
+        return
+    if draft.is_dir() != target.is_dir():
+        was, new = ("folder", "file") if target.is_dir() else ("file", "folder")
+        raise Conflict(f"{target} is a {was}, and a {new} would take its place; choose another output")
+    if draft.is_dir():
+        mine = {path.relative_to(draft) for path in draft.rglob("*")}
+        others = sorted(path.relative_to(target) for path in target.rglob("*") if path.relative_to(target) not in mine)
+        if others:
+            raise Conflict(f"{target} holds {others[0]}, which would be lost; choose another output, or move it away")
 
 
 def remove(path: Path) -> None:

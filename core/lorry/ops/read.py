@@ -18,7 +18,7 @@ from lorry.ir.tensor import TensorRef
 from lorry.ir.tensor_map import TensorMap
 from lorry.ir.token import Token
 from lorry.ops.files import read_file
-from lorry.ops.identify import Candidate, Identity, candidates, names_stranger, target_shapes
+from lorry.ops.identify import Candidate, Identity, candidates, names_stranger, target_shapes, targets
 from lorry.ops.names import OWN, name_table
 from lorry.plugin.host import Host, host
 from lorry.plugin.kind import fits
@@ -98,7 +98,7 @@ def check_fits(adapter: Adapter, base: Base, plugins: Host | None = None) -> Non
             f"the adapter is made for {titles.get(adapter.base, adapter.base)}, and {base.path} is "
             f"{titles.get(base.id, base.id)}; choose a base of its own family"
         )
-    for path, wanted in target_shapes(adapter.layers, plugins).items():
+    for path, wanted in targets(adapter.layers, plugins):
         if path.component not in base.components:
             raise Incompatible(f"the adapter changes {path.component}, and {base.path} has no such component")
         known = base.shapes.get(path)

@@ -225,6 +225,6 @@ def _difference(one: Image, other: Image) -> float:
 
 def _small(error: float) -> str:
     """Say how large an error is; raise VerificationFailed where it is too large."""
-    if error > TOLERANCE:
+    if not error <= TOLERANCE:  # so that not-a-number is too large
         raise VerificationFailed(f"the result differs from what it was made from: relative error {error:.2g}")
     return f"largest relative error of a delta {error:.1g}"
