@@ -24,6 +24,9 @@ _NUMBER = "(?:0|[1-9][0-9]{0,8})"
 """A number has one spelling: were 01 or a foreign digit taken for 1, two names in one file could mean one module."""
 
 
+_HEAD = 3
+_INDICES = frozenset("0123456789{")
+
 _MANY = 8192
 """Names that are kept with what they stand for: the files of a folder have the same ones again and again."""
 
@@ -72,6 +75,7 @@ class NameTable:
         self.scheme = scheme
         self._component, self._separator, self._views = component, separator, views
         self._found: dict[tuple[str, str | None], Target | None] = {}
+        self._by_name: dict[str, dict[str, list[_Template]]] = {}
 
     @cached_property
     def bare(self) -> bool:
@@ -94,7 +98,8 @@ class NameTable:
         shape, numbers = _cut(name, self._separator)
         found = {
             _fill(template.view, indices)
-            for template in self._by_name.get(shape, ())
+            for head in (name[:_HEAD], "")
+            for template in self._compiled(head).get(shape, ())
             if _has(template.view, 0, param) and (indices := template.match(numbers)) is not None
         }
         if len(found) > 1:
@@ -114,9 +119,24 @@ class NameTable:
                 if module in target.parts:
                     yield target._replace(name=target.name.replace(".", self._separator))
 
+    def _compiled(self, head: str) -> Mapping[str, list[_Template]]:
+        """Return the templates with these first letters, compiled when they are first asked for."""
+        if head not in self._by_name:
+            self._by_name[head] = _index(((view.name, view) for view in self._heads.get(head, ())), self._separator)
+        return self._by_name[head]
+
     @cached_property
-    def _by_name(self) -> Mapping[str, list[_Template]]:
-        return _index(((view.name, view) for view in self._views), self._separator)
+    def _heads(self) -> Mapping[str, list[View]]:
+        """Views by the first letters of their name; "" for names that are shorter or begin with an index.
+
+        A source's names begin in few ways, and most of a table that is not meant is never compiled.
+        """
+        heads: dict[str, list[View]] = {}
+        for view in self._views:
+            head = view.name[:_HEAD].replace(".", self._separator)
+            plain = len(head) == _HEAD and _INDICES.isdisjoint(head)
+            heads.setdefault(head if plain else "", []).append(view)
+        return heads
 
     @cached_property
     def _by_part(self) -> Mapping[str, list[_Template]]:
