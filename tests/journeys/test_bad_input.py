@@ -233,7 +233,7 @@ def test_an_output_where_nothing_can_be_written(how: str, command: Command, soun
     [(KeyboardInterrupt(), 130, "interrupted"), (OSError(28, "No space left on device"), 1, "No space left on device")],
 )
 @pytest.mark.parametrize("force", [[], ["--force"]])
-def test_what_stops_a_write_leaves_nothing_half_written(  # noqa: PLR0913  one parameter a fact
+def test_what_stops_a_write_leaves_nothing_half_written(
     how: str,
     error: BaseException,
     code: int,
@@ -268,7 +268,7 @@ NAMES = {
 
 
 @pytest.mark.parametrize(("words", "code", "says"), NAMES.values(), ids=NAMES.keys())
-def test_a_name_that_is_wrong(  # noqa: PLR0913  one parameter a fact
+def test_a_name_that_is_wrong(
     words: list[str], code: int, says: str, command: Command, sound: Path, tmp_path: Path
 ) -> None:
     before = listing(tmp_path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from lorry.cli import cli
-from lorry.errors import Conflict, LorryError
+from lorry.errors import Conflict, LorryError, NotRecognised
+from lorry.plugin.host import host
 from lorry_registry import Registry
 
 from .helpers import publish_bytes, write_lora
@@ -126,13 +128,20 @@ def test_ls_of_nothing_says_how_to_begin() -> None:
 
 
 def test_bases_are_named_listed_and_forgotten(tmp_path: Path) -> None:
-    (tmp_path / "model").mkdir()
-    assert told("base", "add", "my-sd", tmp_path / "model")["path"] == str(tmp_path / "model")
+    model = tmp_path / "model"
+    shutil.copytree(host().stores()["toybox"].bases()["toybox-sd"], model)
+    assert told("base", "add", "my-sd", model)["path"] == str(model)
     found = {each["name"]: each for each in told("base", "ls")}
     assert (found["my-sd"]["store"], found["my-sd"]["missing"]) == ("local", False)
     assert found["toybox-sd"]["store"] == "toybox"
     told("base", "rm", "my-sd")
     assert "my-sd" not in {each["name"] for each in told("base", "ls")}
+
+
+def test_what_is_no_base_gets_no_name(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    assert isinstance(lorry("base", "add", "mine", tmp_path / "empty").exception, NotRecognised)
+    assert "mine" not in {each["name"] for each in told("base", "ls")}
 
 
 def test_a_name_that_a_plugin_gives_is_not_taken(tmp_path: Path) -> None:

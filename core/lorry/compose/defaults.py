@@ -8,6 +8,7 @@ A base folder may state its defaults in a file `lorry.json`, every entry optiona
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -73,6 +74,8 @@ def fill(request: Request, defaults: Defaults, multiple: int) -> Drawing:
         width=defaults.width if request.width is None else request.width,
         height=defaults.height if request.height is None else request.height,
     )
+    if not math.isfinite(drawing.guidance):
+        raise InvalidArgument(f"a guidance of {drawing.guidance} means nothing; give a number")
     if drawing.steps < 1:
         raise InvalidArgument(f"{drawing.steps} steps draw nothing; give 1 or more")
     if not 0 <= drawing.seed < _SEEDS:

@@ -47,6 +47,8 @@ def looks_like(path: Path) -> str:
         if (path / "model_index.json").exists() or any(path.glob("*/config.json")):
             return "is a base model's folder, not an adapter's"
         return "is a folder that holds no adapter"
+    if not path.is_file():  # a pipe would be waited for
+        return "is neither a file nor a folder"
     with path.open("rb") as file:
         head = file.read(64)
     return next((text for magic, text in _SIGNATURES if head.startswith(magic)), "is no container of tensors")

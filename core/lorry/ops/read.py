@@ -80,6 +80,8 @@ def resolve(path: AdapterPath, plugins: Host) -> tuple[Path, ...]:
         if not path:
             raise InvalidArgument("an empty list names no adapter")
         return tuple(Path(each) for each in path)
+    if path == "":
+        raise InvalidArgument("an empty text names no adapter")
     if Path(path).exists() or isinstance(path, Path):
         return (Path(path),)
     for store in plugins.stores().values():
@@ -173,7 +175,7 @@ def _strange(where: Path, source: TensorMap, plugins: Host) -> str:
     with suppress(LorryError):
         base = _base(where, plugins)
         title = plugins.base_models()[base.id].title
-        return f"is a base model's weights ({title}, {base.layout}), not an adapter; give it as --base"
+        return f"is a base model's weights ({title}, {base.layout}), not an adapter; it can be the base of one"
     for model in plugins.base_models().values():
         for component in model.components:
             table = name_table(component, OWN, ".")

@@ -23,6 +23,7 @@ def add(name: str, path: str, force: bool, as_json: bool) -> None:
     from pathlib import Path
 
     from lorry.errors import Conflict
+    from lorry.ops.base import open_base
     from lorry.plugin.host import host
     from lorry_registry import Registry
 
@@ -31,6 +32,7 @@ def add(name: str, path: str, force: bool, as_json: bool) -> None:
     )
     if owner:
         raise Conflict(f"{name} is a base of {owner}; choose another name")
+    open_base(Path(path))  # what no base table fits would only be complained of when it is used
     registered = Registry().bases.add(name, Path(path), force=force)
     if as_json:
         echo_json({"name": name, "path": str(registered)})
