@@ -28,8 +28,8 @@ class Done(NamedTuple):
 
     @property
     def line(self) -> str:
-        """The one line on stderr."""
-        (line,) = self.err.splitlines()
+        """The one line on stderr; click ends the line of a ^C before it."""
+        (line,) = self.err.strip().splitlines()
         return line
 
 

@@ -73,7 +73,9 @@ BAD: Mapping[str, tuple[Callable[[Path], bytes], int, str]] = {
         lambda _: header('{"\\ud800":{"dtype":"F32","shape":[1,2,3],"data_offsets":[0,24]}}') + bytes(24), 5, "1 keys",
     ),
     "names that drive a terminal": (
-        lambda _: header('{"\u202e\u009b2Jx":{"dtype":"F32","shape":[0,2,3],"data_offsets":[0,0]}}'), 1, "control characters",
+        lambda _: header('{"\u202e\u009b2Jx":{"dtype":"F32","shape":[0,2,3],"data_offsets":[0,0]}}'),
+        1,
+        "control characters",
     ),
     "a pickle that runs something": (lambda _: pickle.dumps({"weights": Hostile()}), 1, "posix.system"),
     "a picture": (lambda _: b"\x89PNG\r\n\x1a\n" + bytes(64), 5, "PNG picture"),
@@ -83,11 +85,16 @@ BAD: Mapping[str, tuple[Callable[[Path], bytes], int, str]] = {
     "a base model's weights": (base_weights, 5, "base model's weights"),
     "another model's tensors": (lambda _: json_file({"conv.weight": [2, 2, 3, 3]}), 5, "no adapter"),
     "a module under two names": (
-        lambda folder: file_of(folder, {**kohya(), **kohya("lora_unet_input_blocks_4_1_transformer_blocks_0_attn1_to_q")}),
-        1, "under two names",
+        lambda folder: file_of(
+            folder, {**kohya(), **kohya("lora_unet_input_blocks_4_1_transformer_blocks_0_attn1_to_q")}
+        ),
+        1,
+        "under two names",
     ),
     "ranks that differ": (
-        lambda folder: file_of(folder, {**kohya(), f"{KOHYA}.lora_up.weight": torch.ones(8, 3)}), 1, "ranks of up and down",
+        lambda folder: file_of(folder, {**kohya(), f"{KOHYA}.lora_up.weight": torch.ones(8, 3)}),
+        1,
+        "ranks of up and down",
     ),
     "an alpha that is no number": (
         lambda folder: file_of(folder, {**kohya(), f"{KOHYA}.alpha": torch.tensor(torch.nan)}), 1, "alpha is nan",
@@ -160,7 +167,8 @@ def test_a_folder_without_an_adapter(how: str, command: Command, tmp_path: Path)
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes in folders here")
 def test_a_pipe_in_a_folder_is_not_waited_for(command: Command, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
-    check(command("inspect", tmp_path / "pipe"), 5, "neither a file nor a folder")
+    done = command("convert", tmp_path / "pipe", "--to", "diffusers", "-o", tmp_path / "out")
+    check(done, 5, "neither a file nor a folder")
 
 
 @pytest.mark.parametrize("how", COMMANDS)
@@ -208,9 +216,18 @@ def test_an_output_that_exists_stays(how: str, folder: bool, command: Command, s
     before = listing(tmp_path)
     check(command(*COMMANDS[how](sound, out)), 4, "--force")
     assert listing(tmp_path) == before
+    if folder or how == "bake":  # more would be lost than something of the same making
+        check(command(*COMMANDS[how](sound, out), "--force"), 4, "choose another output")
+        assert listing(tmp_path) == before
+
+
+@pytest.mark.parametrize("how", WRITERS)
+def test_force_replaces_what_was_made_in_the_same_way(how: str, command: Command, sound: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert command(*COMMANDS[how](sound, out)).code == 0
+    first = listing(tmp_path)
     assert command(*COMMANDS[how](sound, out), "--force").code == 0
-    assert listing(tmp_path) != before
-    assert not [name for name in listing(tmp_path) if name.startswith(".")]
+    assert listing(tmp_path) == first
 
 
 @pytest.mark.parametrize("how", WRITERS)
