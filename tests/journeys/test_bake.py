@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -18,7 +20,6 @@ from .conftest import Command
 
 UNET = Path("unet/diffusion_pytorch_model.safetensors")
 ENCODER = Path("text_encoder/model.safetensors")
-EMBEDDING = "text_model.embeddings.token_embedding.weight"
 CHANGED = f"{DIFFUSERS.removeprefix('unet.')}.weight"
 
 
@@ -67,7 +68,7 @@ def test_baking_twice_is_baking_both(command: Command, cat: Path, tmp_path: Path
     assert command("bake", "toybox-sd", f"{cat}:0.25", "-o", tmp_path / "one").code == 0
     assert command("bake", tmp_path / "one", f"{cat}:0.5", "-o", tmp_path / "two").code == 0
     one, two = (load_file(tmp_path / name / UNET)[CHANGED] for name in ("both", "two"))
-    torch.testing.assert_close(one, two)
+    torch.testing.assert_close(one, two, rtol=0, atol=1e-3)  # the base is float16, and rounded twice
 
 
 def test_learned_tokens_join_the_tokenizer_and_the_embedding(command: Command, sd: Path, tmp_path: Path) -> None:
@@ -77,8 +78,8 @@ def test_learned_tokens_join_the_tokenizer_and_the_embedding(command: Command, s
     old, new = load_file(sd / ENCODER), load_file(tmp_path / "out" / ENCODER)
     from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "out" / "tokenizer")
-    ids = tokenizer.convert_tokens_to_ids(["ohwxcat", "ohwxcat_1"])
+    tokenizer: Any = AutoTokenizer.from_pretrained(tmp_path / "out" / "tokenizer")
+    ids: list[int] = tokenizer.convert_tokens_to_ids(["ohwxcat", "ohwxcat_1"])
     (key,) = (key for key in new if key.endswith("token_embedding.weight"))
     assert torch.equal(new[key][ids].float(), torch.full((2, 128), 0.5))
     assert torch.equal(new[key][: min(ids)], old[key][: min(ids)])
@@ -126,7 +127,7 @@ def as_pickle(base: Path) -> None:
 
 def as_shards(base: Path) -> None:
     tensors = list(load_file(base / UNET).items())
-    index = {}
+    index: dict[str, str] = {}
     for at, part in enumerate((tensors[:100], tensors[100:]), 1):
         name = f"diffusion_pytorch_model-{at:05}-of-00002.safetensors"
         save_file(dict(part), base / "unet" / name)
@@ -152,9 +153,8 @@ def as_links(base: Path) -> None:
 
 @pytest.mark.parametrize("change", [as_pickle, as_shards, as_read_only, as_links])
 def test_other_layouts_of_a_base_stay_usable(
-    change: object, command: Command, sd: Path, copy: Path, cat: Path, tmp_path: Path
+    change: Callable[[Path], None], command: Command, sd: Path, copy: Path, cat: Path, tmp_path: Path
 ) -> None:
-    assert callable(change)
     change(copy)
     done = command("bake", copy, cat, "-o", tmp_path / "out")
     assert done.code == 0, done.err

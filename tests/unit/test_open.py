@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -71,8 +71,7 @@ def test_an_alpha_that_is_no_number_is_an_invalid_file_that_names_the_module(
 
 
 @pytest.mark.parametrize("make", [kohya, peft])
-def test_a_rank_of_nothing_is_an_invalid_file(make: object, tmp_path: Path) -> None:
-    assert callable(make)
+def test_a_rank_of_nothing_is_an_invalid_file(make: Callable[..., Tensors], tmp_path: Path) -> None:
     with pytest.raises(InvalidFile, match="rank is 0"):
         opened(tmp_path, make(rank=0, alpha=1.0))
 
