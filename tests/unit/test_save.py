@@ -13,10 +13,11 @@ from safetensors.torch import load_file
 import lorry
 from lorry.errors import Conflict, InvalidArgument, NotRepresentable, UnknownName, Unmapped
 from lorry.ir import Adapter, ModulePath
+from lorry.ops.style import Style, to_text
 from tests.support.files import KOHYA, Tensors, kohya, peft, write
 
 OTHER = KOHYA.replace("to_q", "to_k")
-ORIGIN = {"dialect": "kohya", "naming": {}, "alpha": {}, "alpha_shape": [], "metadata": [], "header": {}, "sides": {}}
+ORIGIN = json.loads(to_text(Style(dialect="kohya")))
 
 
 def opened(folder: Path, tensors: Tensors, metadata: dict[str, str] | None = None) -> Adapter:
@@ -166,6 +167,13 @@ def test_a_copied_folder_brings_what_belongs_to_the_adapter_and_no_more(tmp_path
     wanted = ["README.md", "adapter_config.json", "adapter_model.safetensors"]
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == wanted
     assert all((tmp_path / "out" / name).read_bytes() == (source / name).read_bytes() for name in wanted)
+
+
+def test_an_origin_is_followed(tmp_path: Path) -> None:
+    told = json.dumps({**ORIGIN, "alpha": {"2.0": "F64"}, "alpha_shape": [1]})
+    lorry.save(opened(tmp_path, peft(), {"lorry.origin": told}), tmp_path / "out.safetensors", "kohya")
+    alpha = load_file(tmp_path / "out.safetensors")[f"{KOHYA}.alpha"]
+    assert (alpha.dtype, alpha.shape) == (torch.float64, (1,))
 
 
 HOSTILE = {

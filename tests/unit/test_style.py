@@ -26,9 +26,7 @@ JSON: st.SearchStrategy[Any] = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | WORDS,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(WORDS, inner, max_size=3),
 )
-WHOLE = {
-    "dialect": "kohya", "naming": {}, "alpha": {}, "alpha_shape": [], "metadata": [], "header": {}, "sides": {},
-}  # fmt: skip
+WHOLE: dict[str, Any] = json.loads(to_text(Style(dialect="kohya")))
 
 
 @given(style=STYLES)
