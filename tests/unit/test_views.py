@@ -119,15 +119,15 @@ def test_separating_what_was_joined_gives_each_part_its_own_bytes_again() -> Non
     parts = [lora(2, rank=rank) for rank in (1, 2, 3)]
     whole = join(parts, LORA, QKV)
     assert whole is not None
-    assert LORA.separate is not None
-    separated = LORA.separate(split(whole, LORA, QKV))
-    assert separated is not None
-    assert all(got is not None and same_bytes(got, want) for got, want in zip(separated, parts, strict=True))
+    assert LORA.unjoin is not None
+    unjoined = LORA.unjoin(split(whole, LORA, QKV))
+    assert unjoined is not None
+    assert all(got is not None and same_bytes(got, want) for got, want in zip(unjoined, parts, strict=True))
 
 
-def test_parts_trained_as_one_are_not_separated() -> None:
-    assert LORA.separate is not None
-    assert LORA.separate(split(lora(6), LORA, QKV)) is None
+def test_parts_trained_as_one_are_not_unjoined() -> None:
+    assert LORA.unjoin is not None
+    assert LORA.unjoin(split(lora(6), LORA, QKV)) is None
 
 
 @pytest.mark.parametrize(
@@ -141,7 +141,7 @@ def test_parts_out_of_proportion_are_not_joined_since_they_would_be_cut_elsewher
 
 
 def test_a_kind_that_cannot_fuse_joins_only_equal_parts() -> None:
-    kind = replace(LORA, fuse=None)
+    kind = replace(LORA, join=None)
     assert join(split(lora(6), kind, QKV), kind, QKV) is not None
     assert join([lora(2), lora(2), lora(2)], kind, QKV) is None
     assert join([*split(lora(6), kind, QKV)[:2], None], kind, QKV) is None

@@ -81,12 +81,12 @@ def join(parts: Sequence[Layer | None], kind: Kind, target: Target) -> Layer | N
             if slot in first.slots
         }
         return replace(first, slots={**first.slots, **rows})
-    if kind.fuse is None:
+    if kind.join is None:
         return None
-    return kind.fuse(parts, _rows(parts, kind, target))
+    return kind.join(parts, _rows(parts, kind, target))
 
 
-def separated(adapter: Adapter, kinds: Mapping[str, Kind]) -> Adapter:
+def unjoined(adapter: Adapter, kinds: Mapping[str, Kind]) -> Adapter:
     """Give every part of a fused module only what is its own, where parts were joined and not trained as one.
 
     Reads the slots that carry output rows. Parts that share anything stay as they are.
@@ -100,8 +100,8 @@ def separated(adapter: Adapter, kinds: Mapping[str, Kind]) -> Adapter:
             stacks = [layers.get(path, ()) for path in paths]
             if len(paths) < 2 or any(len(stack) != 1 for stack in stacks):  # noqa: PLR2004  one module is not fused
                 continue
-            separate = kinds[stacks[0][0].kind].separate
-            parts = separate([stack[0] for stack in stacks]) if separate else None
+            unjoin = kinds[stacks[0][0].kind].unjoin
+            parts = unjoin([stack[0] for stack in stacks]) if unjoin else None
             for path, part in zip(paths, parts or (), strict=False):
                 if part is None:
                     del layers[path]

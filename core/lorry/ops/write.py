@@ -112,7 +112,7 @@ def encode(
     style = _style(adapter, dialect, own, plugins)
     replayed, rest = _replay(adapter, own, whole=bool(dialect.header or dialect.renaming)) if own else ({}, adapter)
     if own is None:
-        rest = views.separated(rest, plugins.kinds())
+        rest = views.unjoined(rest, plugins.kinds())
     encoder = Encoder(rest, grammar, style, tuple(plugins.dialects().values()))
     made = encoder.encode()
     if encoder.lost and not lossy:

@@ -108,9 +108,9 @@ class Kind:
     output_slots: slots that multiply what the module puts out: its bias too, where it has one.
     dense(layer) -> Layer: the same layer in a form whose every slot has the target's rows, for what cannot be
         split; tensors are computed when they are read.
-    fuse(parts, rows) -> Layer: join layers of unequal parts into one layer of the fused module; None
+    join(parts, rows) -> Layer: join layers of unequal parts into one layer of the fused module; None
         parts count as zeros of that many rows.
-    separate(parts) -> parts | None: undo `fuse`: give each part of a fused module only what is its own, None
+    unjoin(parts) -> parts | None: undo `join`: give each part of a fused module only what is its own, None
         where that is nothing; None for all where the parts share.
     build(factors, shape) -> Layer: make a layer of scale 1 from float32 factors, for a weight of that shape.
     """
@@ -127,8 +127,8 @@ class Kind:
     whole_slots: tuple[str, ...] = ()
     output_slots: tuple[str, ...] = ()
     dense: Callable[[Layer], Layer] | None = None
-    fuse: Callable[[Sequence[Layer | None], Sequence[int]], Layer] | None = None
-    separate: Callable[[Sequence[Layer]], Sequence[Layer | None] | None] | None = None
+    join: Callable[[Sequence[Layer | None], Sequence[int]], Layer] | None = None
+    unjoin: Callable[[Sequence[Layer]], Sequence[Layer | None] | None] | None = None
     build: Callable[[Factors, tuple[int, ...]], Layer] | None = None
     needs_weight: bool = False
     changes_shape: bool = False

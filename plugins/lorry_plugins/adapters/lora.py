@@ -77,7 +77,7 @@ def build(made: Factors, shape: tuple[int, ...]) -> Layer:
     return Layer(kind="lora", slots={"down": TensorRef.from_torch(down), "up": TensorRef.from_torch(up)})
 
 
-def fuse(parts: Sequence[Layer | None], rows: Sequence[int]) -> Layer:
+def join(parts: Sequence[Layer | None], rows: Sequence[int]) -> Layer:
     """Join unequal parts block-diagonally: up holds each part's rows in its own columns, down all of them.
 
     Ranks add up. Parts of another scale than the largest have the ratio folded into their up, which is kept in
@@ -110,11 +110,11 @@ def fuse(parts: Sequence[Layer | None], rows: Sequence[int]) -> Layer:
     return replace(present[0], slots={"down": TensorRef.cat(downs), "up": up}, scale=scale)
 
 
-def separate(parts: Sequence[Layer]) -> Sequence[Layer | None] | None:
-    """Undo `fuse`: keep in each part the ranks its own rows use; None where the parts share ranks.
+def unjoin(parts: Sequence[Layer]) -> Sequence[Layer | None] | None:
+    """Undo `join`: keep in each part the ranks its own rows use; None where the parts share ranks.
 
     A fused file whose up is block-diagonal (sd-scripts' split_qkv, or a join by lorry) holds one small LoRA a
-    part. Where a rank is used by two parts or by none, nothing is separated.
+    part. Where a rank is used by two parts or by none, nothing is unjoined.
     """
     used = [_used_ranks(part.slots["up"]) for part in parts]
     if sum(map(len, used)) != parts[0].slots["up"].shape[1] or len(set().union(*used)) != sum(map(len, used)):
@@ -188,8 +188,8 @@ LORA = Kind(
     rank=rank,
     target=target,
     row_slots=("up",),
-    fuse=fuse,
-    separate=separate,
+    join=join,
+    unjoin=unjoin,
     build=build,
 )
 

@@ -65,8 +65,8 @@ def widened(kind: Kind, name: str, title: str) -> Kind:
         rank=kind.rank,
         target=target,
         row_slots=kind.row_slots,
-        fuse=kind.fuse,
-        separate=kind.separate,
+        join=kind.join,
+        unjoin=kind.unjoin,
         needs_weight=True,
         changes_shape=True,
     )
