@@ -30,10 +30,11 @@ def command(path: tuple[str, ...], as_json: bool, every: bool, recursive: bool) 
     """
     from lorry.ops.read import identify
 
-    if recursive or len(path) > 1:
+    first, *others = path
+    if recursive or others:
         listing(path, _told, ("score", "format", "base", "kinds"), _row, as_json=as_json)
         return
-    found = identify(path[0])
+    found = identify(first)
     rows = [each for each in found.candidates if every or each.score > 0 or found.best is None]
     if as_json:
         echo_json(_described(found))

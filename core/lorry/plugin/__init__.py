@@ -66,7 +66,8 @@ _WHERE = {
     "Store": "lorry.plugin.store",
 }
 
-__all__ = [*_WHERE]  # noqa: PLE0604  every name is in the table above
+if not TYPE_CHECKING:  # a type checker reads the imports above, and no table
+    __all__ = [*_WHERE]  # noqa: PLE0604  every name is in the table above
 
 
 def __getattr__(name: str) -> object:

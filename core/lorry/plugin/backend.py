@@ -51,6 +51,7 @@ class Model(Protocol):
 
     def generate(self, request: Request, on_step: Step | None = None) -> Image:
         """Draw one picture; the same request gives the same picture."""
+        ...
 
     def close(self) -> None:
         """Free the memory; the model cannot be used afterwards."""

@@ -99,7 +99,7 @@ def _members(source: FileSource) -> dict[str, Member]:
 def _directory(source: FileSource) -> tuple[int, int, int]:
     """Find the central directory: number of members, where it starts, how long it is."""
     at = source.size - _END.size
-    fields = _END.unpack(source.read(at, _END.size)) if at >= 0 else (b"",)
+    fields = _END.unpack(source.read(max(at, 0), _END.size).ljust(_END.size, b"\0"))
     if fields[0] != b"PK\x05\x06" or fields[-1]:
         raise Refused("it is a zip file that is cut off or followed by something else")
     count, length, start = fields[4:7]
