@@ -79,8 +79,8 @@ class _Triples(NamedTuple):
     def rate(self, rank: int) -> Tensor:
         """Return by what factor a multiplication shrinks the lacking energy, below 1."""
         squares = self.values.square()
-        ratio: Tensor = squares[:, -1] / squares[:, rank - 1]
-        return ratio.nan_to_num(0.0).clamp(max=1 - 1e-9)
+        ratio: Tensor = (squares[:, -1] / squares[:, rank - 1]).nan_to_num(0.0).clamp(max=1 - 1e-9)
+        return ratio
 
     def rest(self, deltas: Tensor, rank: int, energy: Tensor) -> Tensor:
         """Return the energy that the `rank` leading triples leave out."""
