@@ -7,7 +7,6 @@ Nothing is loaded until a group is asked for. A plugin that cannot be loaded is 
 from __future__ import annotations
 
 import importlib
-import importlib.metadata
 import os
 import sys
 import threading
@@ -20,8 +19,11 @@ import pluggy
 
 from lorry.errors import PluginError, UnknownName
 from lorry.plugin import hookspecs
+from lorry.plugin.installed import PREFIX, PluginPoint, installed
 
 if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
     from lorry.plugin.backend import Backend
     from lorry.plugin.base_model import BaseModel
     from lorry.plugin.command import Command
@@ -66,19 +68,20 @@ class PluginInfo(NamedTuple):
 class _Plugin:
     """A plugin on the host's books: one module of one distribution, in one or more groups."""
 
-    def __init__(self, name: str, module: str, source: importlib.metadata.Distribution | None) -> None:
-        self.name, self.module, self.source = name, module, source
+    def __init__(self, point: PluginPoint | EntryPoint) -> None:
+        self.name, self.module = point.name, point.value
+        self._point = point
         self.groups: list[str] = []
         self.loaded: ModuleType | None = None
         self.error = ""
 
     @property
     def distribution(self) -> str:
-        return self.source.name if self.source else "unknown"
+        return self._point.dist.name if self._point.dist else "unknown"
 
     @property
     def version(self) -> str:
-        return self.source.version if self.source else ""
+        return self._point.dist.version if self._point.dist else ""
 
     @property
     def label(self) -> str:
@@ -102,7 +105,7 @@ class Host:
     def __init__(
         self,
         selection: str | None = None,
-        entry_points: Iterable[importlib.metadata.EntryPoint] | None = None,
+        entry_points: Iterable[PluginPoint | EntryPoint] | None = None,
     ) -> None:
         self._manager = _Manager("lorry")
         self._manager.add_hookspecs(hookspecs)
@@ -112,8 +115,7 @@ class Host:
         self._lock = threading.RLock()
         self._plugins: dict[tuple[str, str], _Plugin] = {}
         self._groups: dict[str, Mapping[str, Any]] = {}
-        found = _installed() if entry_points is None else entry_points
-        for point in found:
+        for point in installed() if entry_points is None else entry_points:
             self._add(point)
         self._enabled = self._select(selection)
 
@@ -186,9 +188,11 @@ class Host:
         self._collect(group)
         return {plugin.label: plugin.error for plugin in self._members(group) if plugin.error}
 
-    def _add(self, point: importlib.metadata.EntryPoint) -> None:
-        group = point.group.removeprefix("lorry.")
-        known = self._plugins.setdefault((point.name, point.value), _Plugin(point.name, point.value, point.dist))
+    def _add(self, point: PluginPoint | EntryPoint) -> None:
+        group = point.group.removeprefix(PREFIX)
+        if group not in GROUPS:  # a plugin may serve a newer lorry too
+            return
+        known = self._plugins.setdefault((point.name, point.value), _Plugin(point))
         if group not in known.groups:
             known.groups.append(group)
 
@@ -280,12 +284,6 @@ class Host:
 
 def _name(item: Any) -> str:  # noqa: ANN401  any descriptor
     return str(item.id if hasattr(item, "id") else item.name)  # a base table goes by its id
-
-
-@cache
-def _installed() -> tuple[importlib.metadata.EntryPoint, ...]:
-    groups = importlib.metadata.entry_points()
-    return tuple(point for group in GROUPS for point in groups.select(group=f"lorry.{group}"))
 
 
 @cache
