@@ -13,9 +13,10 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO, NoReturn
+from typing import Any, NoReturn
 
 from lorry.errors import InvalidArgument, InvalidFile, NotRepresentable
+from lorry.ir.file_sink import write_file
 from lorry.ir.file_source import FileSource
 from lorry.ir.tensor import BITS, Segment, TensorRef
 from lorry.ir.tensor_map import TensorMap
@@ -26,12 +27,12 @@ LORRY_API = 1
 
 HEADER_LIMIT = 16 << 20
 METADATA_LIMIT = 8 << 20
-TENSOR_LIMIT = 65_536
+TENSOR_LIMIT = 16_384
+"""Three times those of the largest adapters and of whole checkpoints."""
 BRACKET_LIMIT = 4 * TENSOR_LIMIT
 """Lists and tables in a header, three a tensor, with room for the text of metadata; more only fill memory."""
 KEY_LIMIT = 512
 AXES_LIMIT = 32
-CHUNK = 16 << 20
 
 DTYPES = (
     "BOOL", "F4", "F6_E2M3", "F6_E3M2", "U8", "I8", "F8_E5M2", "F8_E4M3", "F8_E8M0", "F8_E4M3FNUZ",
@@ -94,7 +95,7 @@ def read(path: Path) -> TensorMap:
 
 
 def write(tensors: TensorMap, path: Path) -> None:
-    """Write tensors and metadata, in pieces of 16 MiB at most.
+    """Write tensors and metadata, in pieces.
 
     Raises NotRepresentable for values and side files, which this container has no place for, and
     InvalidArgument for keys or metadata that `read` would refuse.
@@ -110,15 +111,11 @@ def write(tensors: TensorMap, path: Path) -> None:
         _parse(header, sum(ref.nbytes for ref in ordered.values()))
     except (_Fault, UnicodeEncodeError) as fault:
         raise InvalidArgument(f"{path} cannot be written as safetensors: {fault}; rename or shorten it") from None
-    buffer = memoryview(bytearray(min(CHUNK, max((ref.nbytes for ref in ordered.values()), default=0))))
-    with path.open("xb") as file:
-        file.write(len(header).to_bytes(8, "little") + header)
-        for ref in ordered.values():
-            _copy(ref, file, buffer)
+    write_file(path, len(header).to_bytes(8, "little") + header, ordered.values())
 
 
 def edit(path: Path, target: Path, metadata: Mapping[str, str]) -> None:
-    """Write a file again with other metadata; all that follows the header is copied in pieces of 16 MiB.
+    """Write a file again with other metadata; all that follows the header is copied in pieces.
 
     Raises InvalidArgument for metadata that `read` would refuse.
     """
@@ -134,9 +131,7 @@ def edit(path: Path, target: Path, metadata: Mapping[str, str]) -> None:
     except (_Fault, UnicodeEncodeError, TypeError) as fault:
         raise InvalidArgument(f"{path} cannot have this metadata: {fault}; change or shorten it") from None
     body = TensorRef("U8", (source.size - 8 - length,), (Segment(source, 8 + length, source.size),))
-    with target.open("xb") as file:
-        file.write(len(header).to_bytes(8, "little") + header)
-        _copy(body, file, memoryview(bytearray(min(CHUNK, body.nbytes))))
+    write_file(target, len(header).to_bytes(8, "little") + header, [body])
 
 
 def _header(tensors: Mapping[str, TensorRef], metadata: Mapping[str, str]) -> bytes:
@@ -155,14 +150,6 @@ def _packed(header: Mapping[str, object]) -> bytes:
     """Spell a header as the official serializer does: compact, UTF-8, padded with blanks to 8 bytes."""
     text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
     return text + b" " * (-len(text) % 8)
-
-
-def _copy(ref: TensorRef, file: BinaryIO, buffer: memoryview) -> None:
-    for source, start, stop in ref.segments:
-        for at in range(start, stop, CHUNK):
-            piece = buffer[: min(CHUNK, stop - at)]
-            source.read_into(at, piece)
-            file.write(piece)
 
 
 class _Fault(Exception):
