@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import gc
 import importlib
+import io
 import os
 import sys
 from collections.abc import Mapping
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from lorry.cli.output import clean, complain, shortened
 from lorry.errors import LorryError
 
 if TYPE_CHECKING:
@@ -70,10 +72,10 @@ class LazyGroup(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Find the command of the first argument, or offer the nearest names."""
-        import difflib
-
         name = args[0]
         if not name.startswith("-") and self.get_command(ctx, name) is None:
+            import difflib
+
             near = difflib.get_close_matches(name, self.list_commands(ctx), n=3, cutoff=0.5)
             advice = f"did you mean {' or '.join(near)}?" if near else "see lorry --help"
             ctx.fail(f"no command is named {name!r}; {advice}{self._broken()}")
@@ -130,22 +132,19 @@ def main() -> None:
     atexit.register(gc.freeze)
     try:
         code = cli.main(prog_name="lorry", standalone_mode=False)
-    except click.exceptions.Abort:
-        click.echo("lorry: interrupted; nothing half-written is left", err=True)
+    except (click.exceptions.Abort, KeyboardInterrupt):
+        complain("interrupted; nothing half-written is left")
         code = 130
     except click.ClickException as error:
-        error.show()
+        told = io.StringIO()
+        error.show(told)
+        click.echo(shortened(clean(told.getvalue())), err=True, nl=False)
         code = error.exit_code
     except LorryError as error:
-        from lorry.cli.output import clean
-
-        click.echo(f"lorry: {clean(str(error))}", err=True)
+        complain(str(error))
         code = error.exit_code
-    except KeyboardInterrupt:
-        click.echo("lorry: interrupted; nothing half-written is left", err=True)
-        code = 130
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        click.echo(f"lorry: {where}{error.strerror or error}", err=True)
+        complain(f"{where}{error.strerror or error}")
         code = 1
     sys.exit(code if isinstance(code, int) else 0)

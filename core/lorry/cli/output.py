@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,10 +13,28 @@ T = TypeVar("T")
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
+_WIDE, _NAME_WIDTH = 110, 40
+_LONGEST_WORD, _LONGEST_TEXT = 400, 4000
+_ENDLESS = re.compile(rf"\S{{{_LONGEST_WORD},}}")
+
 
 def clean(text: str) -> str:
     """Drop control and direction marks and halves of characters: a file's own text cannot drive or break a terminal."""
     return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+def shortened(text: str) -> str:
+    """Cut the middle out of endless words and texts: what somebody typed need not be repeated whole."""
+    return _cut(_ENDLESS.sub(lambda found: _cut(found[0], _LONGEST_WORD), text), _LONGEST_TEXT)
+
+
+def _cut(text: str, longest: int) -> str:
+    return text if len(text) <= longest else f"{text[: longest * 2 // 3]}…{text[-longest // 3 :]}"
+
+
+def count(number: int, noun: str) -> str:
+    """Write a number of things for people: 1 token, 2 tokens, 1,000 tokens."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def echo(text: str = "") -> None:
@@ -27,6 +44,8 @@ def echo(text: str = "") -> None:
 
 def echo_json(value: Any, *, indent: int | None = 2) -> None:  # noqa: ANN401  anything json can hold
     """Print the result as JSON; on one line where `indent` is None."""
+    import json
+
     text = json.dumps(value, indent=indent, ensure_ascii=False, default=str)
     click.echo(text.encode("utf-8", "backslashreplace").decode())  # half a character has only its JSON escape
 
@@ -35,6 +54,11 @@ def note(text: str) -> None:
     """Tell the person something on stderr; silent under -q."""
     if not _quiet():
         click.echo(clean(text), err=True)
+
+
+def complain(text: str) -> None:
+    """Say on stderr what went wrong; under -q too."""
+    click.echo(f"lorry: {shortened(clean(text))}", err=True)
 
 
 def progress(items: Iterable[T], total: int, what: str) -> Iterator[T]:
@@ -58,10 +82,19 @@ def _quiet() -> bool:
 
 
 def facts(pairs: Iterable[tuple[str, object]]) -> None:
-    """Print names with what is to be said of each, aligned; without rich, which takes longer than reading a file."""
-    formatter = click.HelpFormatter(max_width=110)
-    formatter.write_dl([(clean(name), clean(str(value))) for name, value in pairs], col_max=40)
-    click.echo(formatter.getvalue(), nl=False)
+    """Print names with what is to be said of each, aligned: wrapped on a terminal, elsewhere one line each.
+
+    Without rich, and in a pipe without click's formatter: each takes longer to load than a file to read.
+    """
+    cells = [(clean(name), " ".join(clean(str(value)).split())) for name, value in pairs]
+    if sys.stdout.isatty():
+        formatter = click.HelpFormatter(max_width=_WIDE)
+        formatter.write_dl(cells, col_max=_NAME_WIDTH)
+        click.echo(formatter.getvalue(), nl=False)
+        return
+    width = max((len(name) for name, _ in cells if len(name) <= _NAME_WIDTH), default=0)
+    for name, value in cells:
+        click.echo(f"{name.ljust(width)}  {value}".rstrip())
 
 
 def columns(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

@@ -153,9 +153,7 @@ class TensorRef:
         require_torch("reading tensor values")
         import torch
 
-        if self.dtype not in _TORCH_NAMES:
-            raise InvalidArgument(f"torch has no dtype for {self.dtype}")
-        own = getattr(torch, _TORCH_NAMES[self.dtype])
+        own = torch_dtype(self.dtype)
         if not self.numel:
             return torch.empty(self.shape, dtype=dtype or own, device=device)
         data = bytearray(self.nbytes)
@@ -192,8 +190,7 @@ class TensorRef:
         return tuple(found)
 
 
-@dataclass(frozen=True, slots=True)
-class _Transposed:
+class _Transposed(NamedTuple):
     """The bytes of a matrix, column after column."""
 
     ref: TensorRef
@@ -256,6 +253,16 @@ def require_torch(what: str) -> None:
     """Make sure that torch can be imported, or say what needs it and how to install it."""
     if importlib.util.find_spec("torch") is None:
         raise MissingExtra(what, "torch", "torch")
+
+
+def torch_dtype(dtype: str) -> torch.dtype:
+    """Return what torch calls a dtype; raise InvalidArgument where it has none."""
+    import torch
+
+    if dtype not in _TORCH_NAMES:
+        raise InvalidArgument(f"torch has no dtype for {dtype}")
+    found: torch.dtype = getattr(torch, _TORCH_NAMES[dtype])
+    return found
 
 
 def _decode_float8(byte: int, mantissa: int) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import NamedTuple
 
 from lorry.errors import Incompatible, InvalidArgument, InvalidFile
@@ -23,16 +23,16 @@ Shapes = Mapping[ModulePath, tuple[int, ...]]
 _MATRIX = 2
 
 
-@dataclass(slots=True)
 class Draft:
     """What a source says when read one way: layers and tokens, the keys behind them, and what is left."""
 
-    layers: dict[ModulePath, list[Layer]] = field(default_factory=dict)
-    tokens: dict[str, Token] = field(default_factory=dict)
-    claims: dict[ModulePath | str, list[str]] = field(default_factory=dict)
-    used: dict[str, None] = field(default_factory=dict)
-    unmapped: dict[str, str] = field(default_factory=dict)
-    ambiguous: dict[tuple[str, str], None] = field(default_factory=dict)
+    def __init__(self) -> None:
+        self.layers: dict[ModulePath, list[Layer]] = {}
+        self.tokens: dict[str, Token] = {}
+        self.claims: dict[ModulePath | str, list[str]] = {}
+        self.used: dict[str, None] = {}
+        self.unmapped: dict[str, str] = {}
+        self.ambiguous: dict[tuple[str, str], None] = {}
 
 
 class _Reading(NamedTuple):
