@@ -100,11 +100,11 @@ class Unmapped(Incompatible):
 class NotRepresentable(Incompatible):
     """The target format cannot hold these layers; `layers` names them with the reason."""
 
-    def __init__(self, target: str, layers: Mapping[str, str]) -> None:
+    def __init__(self, target: str, layers: Mapping[str, str], hint: str = "choose another format") -> None:
         self.layers: Mapping[str, str] = dict(layers)
         shown = "; ".join(f"{name}: {why}" for name, why in list(self.layers.items())[:3])
         more = f" (and {len(self.layers) - 3} more)" if len(self.layers) > 3 else ""  # noqa: PLR2004  three are enough to see the pattern
-        super().__init__(f"{target} cannot hold {len(self.layers)} of the layers or tokens: {shown}{more}")
+        super().__init__(f"{target} cannot hold {len(self.layers)} of the layers or tokens: {shown}{more}; {hint}")
 
 
 class MissingExtra(Incompatible):

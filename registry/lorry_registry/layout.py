@@ -17,7 +17,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from lorry.errors import Incompatible
+from lorry.errors import Incompatible, InvalidArgument
 from lorry_registry import durable
 
 FORMAT = "1"
@@ -70,7 +70,9 @@ class Layout:
         return self.home / "index.sqlite"
 
     def check(self) -> None:
-        """Raise Incompatible where the home was laid out by a newer lorry."""
+        """Raise InvalidArgument where the home is no folder, Incompatible where a newer lorry laid it out."""
+        if self.home.exists() and not self.home.is_dir():
+            raise InvalidArgument(f"{self.home} is a file, and a registry is a folder; point LORRY_HOME at one")
         mark = self.home / "FORMAT"
         found = mark.read_text(encoding="ascii", errors="replace").strip() if mark.exists() else FORMAT
         if found != FORMAT:

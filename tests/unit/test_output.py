@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lorry.errors import Conflict, NotFound
+from lorry.errors import Conflict, LorryError, NotFound
 from lorry.ops.output import replacing
 
 Maker = Callable[[Path, str], None]
@@ -200,7 +200,26 @@ def test_a_folder_that_cannot_be_put_in_place_brings_the_old_one_back(
         with replacing(tmp_path / "out", force=True) as draft:
             make_folder(draft, "new")
 
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(LorryError, match="out was not written.*No space"):
         overwrite()
     assert content(tmp_path / "out") == "old"
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_what_the_system_refuses_is_told_of_the_output_and_not_of_its_draft(tmp_path: Path) -> None:
+    def write() -> None:
+        with replacing(tmp_path / "out.txt") as draft:
+            raise PermissionError(13, "Permission denied", str(draft))
+
+    with pytest.raises(LorryError) as caught:
+        write()
+    assert str(caught.value) == f"{tmp_path / 'out.txt'} was not written: {tmp_path}: Permission denied"
+
+
+def test_what_the_system_refuses_elsewhere_is_told_of_that_place(tmp_path: Path) -> None:
+    def write() -> None:
+        with replacing(tmp_path / "out.txt"):
+            raise PermissionError(13, "Permission denied", "another")
+
+    with pytest.raises(PermissionError, match="another"):
+        write()

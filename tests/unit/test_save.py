@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 import lorry
-from lorry.errors import Conflict, InvalidArgument, NotRepresentable, UnknownName, Unmapped
+from lorry.errors import Conflict, InvalidArgument, InvalidFile, NotRepresentable, UnknownName, Unmapped
 from lorry.ir import Adapter, ModulePath
 from lorry.ops.style import Style, to_text
 from tests.support.files import KOHYA, Tensors, kohya, peft, write
@@ -201,3 +202,40 @@ def test_a_strangers_origin_cannot_add_files(tmp_path: Path) -> None:
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
         "adapter_config.json", "adapter_model.safetensors",
     ]  # fmt: skip
+
+
+def test_a_file_that_changed_since_it_was_opened_is_not_copied(tmp_path: Path) -> None:
+    adapter = opened(tmp_path, kohya())
+    path = adapter.origin[0].path
+    path.write_bytes(path.read_bytes()[:-1] + b"\1")
+    os.utime(path, ns=(0, 0))
+    with pytest.raises(InvalidFile, match="has changed since it was opened"):
+        lorry.save(adapter, tmp_path / "out.safetensors", "kohya")
+    assert not (tmp_path / "out.safetensors").exists()
+
+
+def test_plain_values_of_a_pickle_are_told_as_left_out(tmp_path: Path) -> None:
+    torch.save({**kohya(), "step": 1000}, tmp_path / "a.pt")
+    adapter = lorry.open(tmp_path / "a.pt")
+    for format in ("kohya", "diffusers"):  # noqa: A001  the word people use
+        saved = lorry.save(adapter, tmp_path / f"{format}.safetensors", format)
+        assert set(saved.lost) == {"step"}
+        assert "1000" in saved.lost["step"]
+
+
+@pytest.mark.parametrize(("name", "told"), [("dog", "'cat' is 'dog' from now on"), ("cat", "")])
+@pytest.mark.parametrize("keys", [{"emb_params": (2, 768)}, {"clip_l": (2, 768), "clip_g": (2, 1280)}])
+def test_a_token_that_goes_by_the_name_of_its_file_is_told_when_it_gets_another(
+    keys: dict[str, tuple[int, ...]], name: str, told: str, tmp_path: Path
+) -> None:
+    adapter = lorry.open(write(tmp_path / "cat.safetensors", {key: torch.randn(shape) for key, shape in keys.items()}))
+    (tmp_path / "new").mkdir()
+    saved = lorry.save(adapter, tmp_path / "new" / f"{name}.safetensors", adapter.origin[0].dialect)
+    assert told in saved.renamed
+    assert bool(told) is bool(saved.renamed)
+    assert list(lorry.open(saved.path).tokens) == [name]
+
+
+def test_a_token_whose_text_is_in_the_file_is_not_renamed(tmp_path: Path) -> None:
+    adapter = lorry.open(write(tmp_path / "a.safetensors", {"<cat>": torch.randn(1, 768)}))
+    assert not lorry.save(adapter, tmp_path / "b.safetensors", "diffusers-embedding").renamed

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from lorry.cli import options
-from lorry.cli.output import echo, echo_json
+from lorry.cli.output import count, echo, echo_json
 
 
 @click.command("bake")
@@ -43,5 +43,5 @@ def command(
             {"output": output, "tensors": len(baked), "changed": len(baked.changes), "tokens": [t.text for t in tokens]}
         )
     else:
-        added = f", {len(tokens)} tokens added" if tokens else ""
-        echo(f"{output}: {len(baked.changes)} of {len(baked)} tensors changed{added}")
+        added = f", {count(len(tokens), 'token')} added" if tokens else ""
+        echo(f"{output}: {len(baked.changes)} of {count(len(baked), 'tensor')} changed{added}")

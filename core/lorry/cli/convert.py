@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lorry.cli import options
-from lorry.cli.output import echo, echo_json, note, progress
+from lorry.cli.output import complain, count, echo, echo_json, progress
 from lorry.errors import LorryError, NotFound
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ def _batch(
             _print(told)
     if not as_json:
         for failure in failures:
-            note(f"lorry: {failure}")
+            complain(failure)
     if failures:
         raise LorryError(f"{len(failures)} of {len(places)} could not be converted")
 
@@ -122,6 +122,7 @@ def _told(done: Conversion) -> dict[str, Any]:
         "keys_read": len(done.adapter.report.used),
         "tensors_written": saved.tensors,
         "lost": dict(saved.lost),
+        "renamed": saved.renamed,
         "max_relative_error": proof.error if proof else None,
         "layers_compared": len(proof.layers) if proof else None,
         "tokens_compared": len(proof.tokens) if proof else None,
@@ -129,10 +130,12 @@ def _told(done: Conversion) -> dict[str, Any]:
 
 
 def _print(told: Mapping[str, Any]) -> None:
-    keys = f"{told['keys_read']} keys read, {told['tensors_written']} tensors written"
+    keys = f"{count(told['keys_read'], 'key')} read, {count(told['tensors_written'], 'tensor')} written"
     echo(f"{told['output']}: {told['format']}, {keys}")
     for what, why in told["lost"].items():
         echo(f"left out: {what}: {why}")
+    if told["renamed"]:
+        echo(told["renamed"])
     if told["layers_compared"] is not None:
-        compared = f"{told['layers_compared']} layers and {told['tokens_compared']} tokens"
+        compared = f"{count(told['layers_compared'], 'layer')} and {count(told['tokens_compared'], 'token')}"
         echo(f"verified: {compared}, largest relative error {told['max_relative_error']:.2g}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from lorry.cli import options
-from lorry.cli.output import echo, echo_json
+from lorry.cli.output import count, echo, echo_json
 
 
 @click.command("convert-base")
@@ -64,7 +64,7 @@ def command(
             }
         )
         return
-    echo(f"{done.path}: {title}, {opened.layout} to {done.layout}, {done.tensors} tensors written")
+    echo(f"{done.path}: {title}, {opened.layout} to {done.layout}, {count(done.tensors, 'tensor')} written")
     for name, why in list(done.lost.items())[:10]:
         echo(f"left out: {name}: {why}")
     if len(done.lost) > 10:  # noqa: PLR2004  ten are enough to see the pattern; --json has all

@@ -5,14 +5,20 @@ from __future__ import annotations
 import click
 
 from lorry.cli import options
-from lorry.cli.output import echo, echo_json, table
+from lorry.cli.output import count, echo, echo_json, table
 
 
 @click.command("diff")
 @click.argument("first")
 @click.argument("second")
 @options.base
-@click.option("--top", default=12, show_default=True, help="How many layers to show, the most different first.")
+@click.option(
+    "--top",
+    default=12,
+    show_default=True,
+    type=click.IntRange(0),
+    help="How many layers to show, the most different first.",
+)
 @options.as_json
 def command(first: str, second: str, base: str | None, top: int, as_json: bool) -> None:
     """Compare what two adapters do: norms, relative error and cosine of ΔW, layer by layer, whatever their formats."""
@@ -52,4 +58,4 @@ def command(first: str, second: str, base: str | None, top: int, as_json: bool) 
     for word, names in (("first", found.only_first), ("second", found.only_second)):
         if names:
             echo(f"only in the {word}: {', '.join(names[:top])}{' …' if len(names) > top else ''}")
-    echo(f"{len(found.layers)} layers in both, largest relative error {found.error:.2g}")
+    echo(f"{count(len(found.layers), 'layer')} in both, largest relative error {found.error:.2g}")

@@ -10,8 +10,8 @@ import click
 
 from lorry.cli.listing import listing
 from lorry.cli.options import as_json as json_option
-from lorry.cli.output import echo, echo_json, facts
-from lorry.errors import NotRecognised
+from lorry.cli.output import count, echo, echo_json, facts
+from lorry.errors import LorryError, NotRecognised
 
 if TYPE_CHECKING:
     from lorry.ops.identify import Identity
@@ -39,10 +39,10 @@ def command(path: tuple[str, ...], as_json: bool, every: bool, recursive: bool) 
     if as_json:
         echo_json(_described(found))
     else:
-        echo(f"{found.path}: {found.container}, {found.keys} keys")
+        echo(f"{found.path}: {found.container}, {count(found.keys, 'key')}")
         facts((f"{e.score:.0%} {e.dialect} {e.base}", e.reason) for e in rows)
     if found.best is None:
-        raise NotRecognised(f"{found.path}: no installed dialect and kind read it")
+        raise _refusal(first)
     if not as_json:
         best = found.best
         rivals = sorted({each.base for each in found.rivals} - {best.base})
@@ -76,8 +76,19 @@ def _told(path: Path) -> dict[str, Any]:
 
     found = identify(path)
     if found.best is None:
-        raise NotRecognised(f"{path}: no installed dialect and kind read it")
+        raise _refusal(path)
     return {**_described(found), "rivals": sorted({each.base for each in found.rivals} - {found.best.base})}
+
+
+def _refusal(path: str | Path) -> LorryError:
+    """Return what opening it ends in, which says what it is instead."""
+    from lorry.ops.read import open_adapter
+
+    try:
+        open_adapter(path)
+    except LorryError as error:
+        return error
+    return NotRecognised(f"{path}: no installed dialect and kind read it")
 
 
 def _row(told: Mapping[str, Any]) -> tuple[str, ...]:

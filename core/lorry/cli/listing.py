@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from lorry.cli.output import columns, echo_json, note, progress
+from lorry.cli.output import columns, complain, echo_json, progress
 from lorry.errors import LorryError, NotFound
 
 Told = Mapping[str, Any]
@@ -20,8 +20,8 @@ def listing(
     row: Callable[[Told], Sequence[object]],
     *,
     as_json: bool,
-) -> None:
-    """Print a table, or a line of JSON each, of what `tell` says of every adapter at and below `paths`.
+) -> list[Told]:
+    """Print a table, or a line of JSON each, of what `tell` says of every adapter at and below `paths`; return it.
 
     One that cannot be read is told on stderr (in JSON by its line), and the others go on. Raises LorryError at
     the end where there was one, and NotFound where there is no adapter at all.
@@ -33,19 +33,22 @@ def listing(
         raise NotFound(f"there is no adapter in {', '.join(paths)}")
     told = progress(work(partial(_told, tell), found), len(found), "reading")
     rows = []
+    said = []
     failed = 0
     for each in told:
+        said.append(each)
         failed += "error" in each
         if as_json:
             echo_json(each, indent=None)
         elif "error" in each:
-            note(f"lorry: {each['error']}")
+            complain(each["error"])
         else:
             rows.append((*row(each), each["path"]))
     if rows:
         columns((*headings, "path"), rows)
     if failed:
         raise LorryError(f"{failed} of {len(found)} could not be read")
+    return said
 
 
 def _told(tell: Callable[[Path], Told], path: Path) -> Told:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from lorry.cli import options
-from lorry.cli.output import echo, echo_json
+from lorry.cli.output import count, echo, echo_json
 from lorry.ir.adapter import Adapter
 
 
@@ -54,8 +54,10 @@ def command(
             }
         )
     else:
-        made = f"{len(merged.layers)} modules, {saved.tensors} tensors"
-        echo(f"{saved.path}: {len(pairs)} adapters merged by {method}, {made}")
+        made = f"{count(len(merged.layers), 'module')}, {count(saved.tensors, 'tensor')}"
+        echo(f"{saved.path}: {count(len(pairs), 'adapter')} merged by {method}, {made}")
+        if saved.renamed:
+            echo(saved.renamed)
 
 
 def _dialect(adapter: Adapter) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import click
@@ -26,15 +28,18 @@ dtype: Decorator = click.option(
 def with_strength(text: str) -> tuple[str, float]:
     """Split "PATH:0.8" into path and number; a path alone has strength 1.
 
-    Only what reads as a number after the last colon is one, so that references and drive letters pass.
+    A file may have a colon in its name, and so may a reference or a drive. Raises InvalidArgument where what
+    follows the name of a file is no finite number.
     """
     path, colon, number = text.rpartition(":")
-    if not colon or not path:
+    if not colon or not path or Path(text).exists():
         return text, 1.0
     try:
         strength = float(number)
     except ValueError:
-        return text, 1.0
-    if strength != strength or abs(strength) == float("inf"):  # noqa: PLR0124  the test for NaN without importing math
-        raise InvalidArgument(f"{text}: {number} is no strength")
+        if not Path(path).exists():
+            return text, 1.0
+        strength = math.nan
+    if not math.isfinite(strength):
+        raise InvalidArgument(f"{text}: {number!r} is no strength; give a finite number, such as {path}:0.8")
     return path, strength

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -36,6 +37,11 @@ class FileSource(NamedTuple):
             raise InvalidFile(f"{path} is not a regular file; give the file itself")
         return cls(path, found.st_size, found.st_mtime_ns)
 
+    def check(self) -> None:
+        """Raise InvalidFile where the file is no longer what it was."""
+        if FileSource.open(self.path) != self:
+            raise InvalidFile(f"{self.path} has changed since it was opened; open it again")
+
     def read_into(self, start: int, buffer: memoryview) -> None:
         """Fill `buffer` with the bytes from `start`.
 
@@ -57,6 +63,14 @@ class FileSource(NamedTuple):
                     done += got
         except OSError as error:
             raise InvalidFile(f"{self.path} can no longer be read: {error.strerror}; open it again") from error
+
+    def pieces(self, size: int = 1 << 20) -> Iterator[memoryview]:
+        """Yield the whole file, `size` bytes at a time, in one buffer that is filled anew for each."""
+        buffer = memoryview(bytearray(min(size, self.size)))
+        for at in range(0, self.size, size):
+            piece = buffer[: min(size, self.size - at)]
+            self.read_into(at, piece)
+            yield piece
 
     def read(self, start: int, length: int) -> bytes:
         """Read `length` bytes from `start`, or fewer where the file ends before."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from lorry.errors import NotFound, NotRecognised, UnknownName
+from lorry.errors import InvalidFile, NotFound, NotRecognised, UnknownName
 from lorry.ir.module_path import ModulePath
 from lorry.ir.tensor import TensorRef
 from lorry.ops.base_files import base_files, read_weights
@@ -56,8 +57,13 @@ def open_base(base: str | Path, plugins: Host | None = None) -> Base:
     path = find_base(base, plugins)
     weights = {part: {file: read_weights(file, plugins) for file in files} for part, files in base_files(path)}
     if not weights:
-        raise NotRecognised(f"{path} has no folder of weights such as unet/ or transformer/; is it an adapter?")
-    chosen = choose(weights, path, plugins)
+        _refuse_adapter(path, plugins)
+        raise NotRecognised(f"{path} has no weights, and no folder of weights such as unet/ or transformer/")
+    try:
+        chosen = choose(weights, path, plugins)
+    except NotRecognised:
+        _refuse_adapter(path, plugins)
+        raise
     return Base(
         id=chosen.layout.model.id,
         path=path,
@@ -78,6 +84,24 @@ def find_base(base: str | Path, plugins: Host | None = None) -> Path:
     named = {name: at for store in plugins.stores().values() for name, at in store.bases().items()}
     if str(base) in named:
         return Path(named[str(base)])
+    with suppress(NotFound):
+        _refuse_adapter(str(base), plugins)
     if len(path.parts) > 1 or isinstance(base, Path):
         raise NotFound(f"{base} does not exist; give a folder, or a name from: {', '.join(sorted(named)) or 'none'}")
     raise UnknownName("base model", str(base), named, "register one with: lorry base add NAME FOLDER")
+
+
+def _refuse_adapter(path: str | Path, plugins: Host) -> None:
+    """Raise NotRecognised where this is an adapter, which somebody has put in the place of a base."""
+    from lorry.ops.read import identify
+
+    try:
+        found = identify(path, plugins).best
+    except (NotRecognised, InvalidFile):
+        return
+    if found is not None:
+        title = plugins.base_models()[found.base].title
+        raise NotRecognised(
+            f"{path} is an adapter ({found.dialect} for {title}), not a base model; "
+            "a base model stands before the adapters, and after --base"
+        )

@@ -22,7 +22,7 @@ def base_files(path: Path) -> Iterator[tuple[str, list[Path]]]:
 
     A file is a base of its own, under the component ""; so is a folder with weights in it and no components.
     """
-    if path.is_file():
+    if not path.is_dir():
         yield "", [path]
         return
     parts = [(part.name, files) for part in sorted(path.iterdir()) if part.is_dir() and (files := _weights(part))]

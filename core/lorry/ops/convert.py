@@ -13,7 +13,7 @@ from lorry.ops.output import replacing
 from lorry.ops.read import open_like
 from lorry.ops.recipe import recipe
 from lorry.ops.style import ORIGIN_KEY, from_text
-from lorry.ops.write import Saved, save
+from lorry.ops.write import Saved, check_name, chosen, save
 from lorry.plugin.host import Host, host
 
 TOLERANCE = 1e-6
@@ -48,6 +48,7 @@ def convert(  # noqa: PLR0913  every option is a keyword with a default
     they differ by more than 1e-6 and no `dtype` was asked for; whatever is at `path` stays as it was.
     """
     plugins, target = plugins or host(), Path(path)
+    check_name(target, chosen(format, plugins)[1], plugins)
     undone = _returns(adapter, format) or _same_dialect(adapter, format)
     told = {} if undone else recipe("convert", [(adapter, 1.0)], {"format": format, "dtype": dtype})
     with replacing(target, force=force) as draft:

@@ -57,7 +57,7 @@ def convert_base(  # noqa: PLR0913  every option is a keyword with a default
     unused = tuple(key for key in base.unmapped if key.startswith(model.unused))
     lost = {**named.lost, **{key: why for key, why in base.unmapped.items() if key not in unused}}
     if lost and not lossy:
-        raise NotRepresentable(f"the layout {layout} (--lossy leaves out what it cannot)", lost)
+        raise NotRepresentable(f"the layout {layout}", lost, "--lossy leaves them out")
     path = Path(path)
     if layout != FOLDER:
         if like is not None:

@@ -17,7 +17,7 @@ from lorry.ops.grammar import Grammar, Spelled
 from lorry.ops.names import Target
 from lorry.ops.stack import flattened, folded, stack
 from lorry.ops.style import HASH_KEYS, ORIGIN_KEY, RECIPE_KEY, Style
-from lorry.plugin.dialect import Dialect, NamedLayer
+from lorry.plugin.dialect import Dialect, Header, HeaderFields, NamedLayer
 from lorry.plugin.kind import ALPHA, Kind, TokenLayout
 
 
@@ -101,12 +101,17 @@ class Encoder:
             if layer.scale != 1 and ALPHA not in spelled.spelling.slots.values() and not self._grammar.dialect.header:
                 if kind.factors:
                     layer = folded(layer, kind)
-                elif spelled.spelling.write(layer, self._facts) == layer:
+                elif not self._absorbed(layer, spelled):
                     self.lost |= {str(ModulePath(component, name)): "no scale can be told" for name in parts}
                     continue
             rank = kind.rank(layer.slots) if kind.rank else 1
             found.append((NamedLayer(prefix, target.name, at, layer, rank), spelled, target))
         return list(self._beside(found))
+
+    def _absorbed(self, layer: Layer, spelled: Spelled) -> bool:
+        """Tell whether a spelling puts the scale of a layer into its numbers."""
+        written = spelled.spelling.write(layer, self._facts)
+        return written is not None and written.scale == 1
 
     def _beside(
         self, found: Sequence[tuple[NamedLayer, Spelled, Target]]
@@ -203,12 +208,18 @@ class Encoder:
         had = self._style.header or self._style.sides
         if self._returning and not had and all(each.layer.scale == 1 for each in named):
             return TensorMap(tensors={})  # the file had no header, and scale 1 needs none
-        try:
-            fields = header.write(named)
-        except NotRepresentable as error:
-            self.lost |= error.layers
-            fields = header.write([each for each in named if str(each.path) not in error.layers])
+        fields = self._written(header, named)
         return TensorMap(tensors={}, metadata=fields.metadata, sides=fields.sides)
+
+    def _written(self, header: Header, named: Sequence[NamedLayer]) -> HeaderFields:
+        """Write the header of those layers that it can hold together."""
+        while named:
+            try:
+                return header.write(named)
+            except NotRepresentable as error:
+                self.lost |= error.layers
+                named = [each for each in named if str(each.path) not in error.layers]
+        return HeaderFields(metadata={}, sides={})
 
     def _metadata(self, header: Mapping[str, str]) -> dict[str, str]:
         """Keep what the source's header said, but for what dialects put there to be read by themselves.
@@ -227,7 +238,7 @@ class Encoder:
         tokens = list(self._adapter.tokens.values())
         if not tokens:
             return TensorMap(tensors={})
-        layout = self._layout()
+        layout = token_layout(self._grammar)
         if layout is None or layout.write is None:
             self.lost |= {token.text: f"{self._grammar.dialect.title} holds no learned tokens" for token in tokens}
             return TensorMap(tensors={})
@@ -242,11 +253,12 @@ class Encoder:
             self.lost |= error.layers
             return TensorMap(tensors={})
 
-    def _layout(self) -> TokenLayout | None:
-        """Return the first token layout the dialect speaks that can be written."""
-        known = {layout.name: layout for kind in self._grammar.kinds for layout in kind.token_layouts}
-        spoken = (known[name] for name in self._grammar.dialect.tokens if name in known)
-        return next((layout for layout in spoken if layout.write), None)
+
+def token_layout(grammar: Grammar) -> TokenLayout | None:
+    """Return the first token layout the dialect speaks that can be written."""
+    known = {layout.name: layout for kind in grammar.kinds for layout in kind.token_layouts}
+    spoken = (known[name] for name in grammar.dialect.tokens if name in known)
+    return next((layout for layout in spoken if layout.write), None)
 
 
 def _silenced(layer: Layer, kind: Kind) -> Layer:

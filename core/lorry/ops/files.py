@@ -25,7 +25,8 @@ def read_file(path: Path, plugins: Host | None = None) -> tuple[Container, Tenso
     for container in plugins.containers().values():
         if container.sniff(path):
             return container, container.read(path)
-    raise NotRecognised(f"{path} {looks_like(path)}; lorry reads {', '.join(plugins.containers()) or 'nothing here'}")
+    known = ", ".join(container.title for container in plugins.containers().values())
+    raise NotRecognised(f"{path} {looks_like(path)}; what lorry reads: {known or 'nothing, with these plugins'}")
 
 
 _SIGNATURES = (
@@ -37,7 +38,8 @@ _SIGNATURES = (
     (b"version https://git-lfs", "is a git-lfs pointer, not the file itself: run git lfs pull"),
     (b"<!DOCTYPE", "is a web page: the download needs a login, or the address is wrong"),
     (b"<html", "is a web page: the download needs a login, or the address is wrong"),
-    (b"{", "is JSON text"),
+    (b"{", "is JSON, but no adapter"),
+    (b"[", "is JSON, but no adapter"),
 )
 
 

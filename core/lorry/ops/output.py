@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from lorry.errors import Conflict, NotFound
+from lorry.errors import Conflict, LorryError, NotFound
 
 
 @contextmanager
@@ -18,7 +18,8 @@ def replacing(target: Path, *, force: bool = False) -> Iterator[Path]:
 
     Whatever is raised inside, Ctrl-C included, the new path is removed and `target` is as it was; a link is
     followed. Raises Conflict where something is at `target` already, unless `force`, and even then where that
-    would lose more than a file or folder of the same making; NotFound where its folder is missing.
+    would lose more than a file or folder of the same making; NotFound where its folder is missing; LorryError
+    where the system refuses to write there.
     """
     target = Path(target)
     if not target.parent.is_dir():
@@ -41,6 +42,10 @@ def replacing(target: Path, *, force: bool = False) -> Iterator[Path]:
             draft.replace(target)
         else:
             _move_new(draft, target)
+    except OSError as error:
+        if error.errno is None or not _about(error, draft):
+            raise
+        raise LorryError(f"{target} was not written: {target.parent}: {error.strerror}") from error
     finally:
         remove(draft)
 
@@ -65,6 +70,11 @@ def remove(path: Path) -> None:
         shutil.rmtree(path, ignore_errors=True)
     else:
         path.unlink(missing_ok=True)
+
+
+def _about(error: OSError, draft: Path) -> bool:
+    """Tell whether the system refused something about the draft; it names no file where a write failed."""
+    return error.filename is None or Path(os.fsdecode(error.filename)).is_relative_to(draft)
 
 
 def _exists(path: Path) -> bool:

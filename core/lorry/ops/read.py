@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from lorry.errors import Conflict, Incompatible, InvalidArgument, LorryError, NotFound, NotRecognised
+from lorry.errors import Conflict, Incompatible, InvalidArgument, InvalidFile, LorryError, NotFound, NotRecognised
 from lorry.ir.adapter import Adapter
 from lorry.ir.frame import Frame
 from lorry.ir.layer import Layer
@@ -17,6 +17,7 @@ from lorry.ir.report import Report
 from lorry.ir.tensor import TensorRef
 from lorry.ir.tensor_map import TensorMap
 from lorry.ir.token import Token
+from lorry.ops.extent import check_extent
 from lorry.ops.files import read_file
 from lorry.ops.identify import Candidate, Identity, candidates, names_stranger, target_shapes, targets
 from lorry.ops.names import OWN, name_table
@@ -75,7 +76,7 @@ def identify(path: str | Path, plugins: Host | None = None) -> Identity:
 
 
 def resolve(path: AdapterPath, plugins: Host) -> tuple[Path, ...]:
-    """Return the files of a path or of a reference that a store answers; raise NotFound."""
+    """Return the files of a path or of a reference that a store answers; raise NotFound, or say that it is a base."""
     if not isinstance(path, str | Path):
         if not path:
             raise InvalidArgument("an empty list names no adapter")
@@ -88,6 +89,8 @@ def resolve(path: AdapterPath, plugins: Host) -> tuple[Path, ...]:
         files = store.adapter(path)
         if files:
             return files
+    if any(path in store.bases() for store in plugins.stores().values()):
+        raise NotRecognised(f"{path} is a base model, not an adapter")
     raise NotFound(f"{path} is neither a path nor a reference that a store knows; lorry ls lists what there is")
 
 
@@ -176,19 +179,27 @@ def _strange(where: Path, source: TensorMap, plugins: Host) -> str:
         base = _base(where, plugins)
         title = plugins.base_models()[base.id].title
         return f"is a base model's weights ({title}, {base.layout}), not an adapter; it can be the base of one"
+    if owners := list(_owners(source, plugins)):
+        titles, names = dict.fromkeys(title for title, _ in owners), {name for _, name in owners}
+        what = "text encoder" if all(name.startswith("text_encoder") for name in names) else " or ".join(sorted(names))
+        owned = f"{what} of {' or '.join(titles)}"
+        return f"is a base model's weights ({owned}), not an adapter; give the folder it belongs to as --base"
+    families = sorted({key.rsplit(".", 2)[-1] if "." in key else key for key in source.tensors})[:4]
+    example = next(iter(source.tensors))
+    return (
+        f"is no adapter that an installed dialect and kind read: keys such as {example!r} "
+        f"(endings {', '.join(families)}), {len(source.tensors)} in all; lorry identify shows every candidate's reason"
+    )
+
+
+def _owners(source: TensorMap, plugins: Host) -> Iterator[tuple[str, str]]:
+    """Yield title and component of every base model that has more than half of these tensors, by the same names."""
     for model in plugins.base_models().values():
         for component in model.components:
             table = name_table(component, OWN, ".")
             hits = sum(1 for key in source.tensors if table.find(key.rpartition(".")[0]))
             if hits * 2 > len(source.tensors):
-                what = f"{model.title}, {component.name}"
-                return f"is a base model's weights ({what}), not an adapter; give the folder it belongs to as --base"
-    families = sorted({key.rsplit(".", 2)[-1] if "." in key else key for key in source.tensors})[:4]
-    example = next(iter(source.tensors))
-    return (
-        f"is no adapter that an installed dialect and kind read: {len(source.tensors)} keys such as {example!r} "
-        f"(endings {', '.join(families)}); lorry identify shows every candidate's reason"
-    )
+                yield model.title, component.name
 
 
 def _choose_base(asked: Sequence[tuple[Candidate, ...]]) -> str:
@@ -217,6 +228,10 @@ def _assemble(opened: _Opened, found: Sequence[Candidate], base: str, plugins: H
         titles = [plugins.base_models()[name].title for name in (base, *others)]
         ambiguous.append(("base", f"it fits {' and '.join(titles)} alike; read as {titles[0]}"))
     layers = {module: tuple(stack) for module, stack in draft.layers.items()}
+    try:
+        check_extent(layers, plugins)
+    except InvalidFile as error:
+        raise InvalidFile(f"{path} is refused: {error}") from None
     frame = Frame(
         path=path,
         container=container,

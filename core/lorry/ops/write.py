@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from lorry.errors import InvalidArgument, NotRepresentable
+from lorry.errors import InvalidArgument, MissingExtra, NotRepresentable
 from lorry.ir.adapter import Adapter
 from lorry.ir.frame import Frame
-from lorry.ir.layer import Layer
-from lorry.ir.module_path import ModulePath
 from lorry.ir.tensor import TensorRef, require_torch
 from lorry.ir.tensor_map import TensorMap
 from lorry.ops import views
 from lorry.ops.bake import check_understood
-from lorry.ops.encode import Encoder
+from lorry.ops.encode import Encoder, token_layout
 from lorry.ops.grammar import compiled
 from lorry.ops.output import replacing
+from lorry.ops.replay import copied, replay, untouched
 from lorry.ops.style import HASH_KEYS, ORIGIN_KEY, Style, from_text, style_of, to_text
 from lorry.plugin.container import Container
 from lorry.plugin.dialect import Dialect
@@ -27,13 +26,24 @@ from lorry.plugin.host import Host, host
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Saved:
-    """What was written: where, in which format, how many tensors, and what the format could not hold."""
+    """What was written: where, in which format, how many tensors, and what the format could not hold.
+
+    `token` is the learned token whose text only the name of the file can tell, if there is one.
+    """
 
     path: Path
     dialect: str
     container: str
     tensors: int
     lost: Mapping[str, str]
+    token: str = ""
+
+    @property
+    def renamed(self) -> str:
+        """Say so where the file will be read with another text for its token than it had."""
+        if self.token in ("", self.path.stem):
+            return ""
+        return f"the token {self.token!r} is {self.path.stem!r} from now on: in this format it goes by the file's name"
 
 
 def save(  # noqa: PLR0913  every option is a keyword with a default
@@ -56,23 +66,36 @@ def save(  # noqa: PLR0913  every option is a keyword with a default
     """
     plugins, target = plugins or host(), Path(path)
     dialect, container = chosen(format, plugins)
+    check_name(target, container, plugins)
     changed = dtype is not None or bool(metadata)
     with replacing(target, force=force) as draft:
-        if not changed and _untouched(adapter, dialect, container):
-            frame = adapter.origin[0]
-            _copy(frame, draft)
-            return Saved(
-                path=target, dialect=dialect.name, container=container.name, tensors=len(frame.source.tensors), lost={}
-            )
-        made, lost = encode(adapter, dialect, lossy=lossy, plugins=plugins)
-        made = replace(made, metadata={**made.metadata, **(metadata or {})}, paths=(target,))
-        if dtype is not None:
-            made = replace(made, tensors={key: cast(ref, dtype) for key, ref in made.tensors.items()})
-        if container.write is None:
-            raise InvalidArgument(f"lorry reads {container.title} but does not write it; choose another container")
-        container.write(made, draft)
-        _drop_stale_hashes(draft, made, container)
-    return Saved(path=target, dialect=dialect.name, container=container.name, tensors=len(made.tensors), lost=lost)
+        lost: Mapping[str, str] = {}
+        if not changed and untouched(adapter, dialect, container):
+            made = copied(adapter.origin[0], draft)
+        else:
+            made, lost = _encode(adapter, dialect, lossy=lossy, plugins=plugins)
+            made = replace(made, metadata={**made.metadata, **(metadata or {})}, paths=(target,))
+            if dtype is not None:
+                made = replace(made, tensors={key: cast(ref, dtype) for key, ref in made.tensors.items()})
+            if container.write is None:
+                raise InvalidArgument(f"lorry reads {container.title} but does not write it; choose another container")
+            container.write(made, draft)
+            _drop_stale_hashes(draft, made, container)
+    return Saved(
+        path=target,
+        dialect=dialect.name,
+        container=container.name,
+        tensors=len(made.tensors),
+        lost=lost,
+        token=_named_by_file(adapter, dialect, plugins),
+    )
+
+
+def _named_by_file(adapter: Adapter, dialect: Dialect, plugins: Host) -> str:
+    """Return the text of the token whose text a file of this dialect has only in its name; "" where there is none."""
+    grammar = compiled(dialect, plugins.get("base_models", adapter.base), tuple(plugins.kinds().values()))
+    layout = token_layout(grammar)
+    return next(iter(adapter.tokens), "") if layout and layout.by_file else ""
 
 
 def _drop_stale_hashes(draft: Path, made: TensorMap, container: Container) -> None:
@@ -97,6 +120,17 @@ def chosen(format: str, plugins: Host) -> tuple[Dialect, Container]:  # noqa: A0
     return dialect, plugins.get("containers", container or dialect.containers[0])
 
 
+def check_name(path: Path, container: Container, plugins: Host) -> None:
+    """Raise InvalidArgument where the suffix of `path` promises another container than the one written there."""
+    suffix = path.suffix.lower()
+    promised = next((each for each in plugins.containers().values() if suffix in each.suffixes), container)
+    if promised is not container and suffix not in container.suffixes:
+        better = path.with_suffix("".join(container.suffixes[:1])).name
+        raise InvalidArgument(
+            f"{path} would be taken for {promised.title}, and {container.title} is what is written; name it {better}"
+        )
+
+
 def encode(
     adapter: Adapter, dialect: Dialect, *, lossy: bool = False, plugins: Host | None = None
 ) -> tuple[TensorMap, Mapping[str, str]]:
@@ -110,7 +144,7 @@ def encode(
     if strange:
         check_understood(adapter, partial=lossy)
     style = _style(adapter, dialect, own, plugins)
-    replayed, rest = _replay(adapter, own, whole=bool(dialect.header or dialect.renaming)) if own else ({}, adapter)
+    replayed, rest = replay(adapter, own, whole=bool(dialect.header or dialect.renaming)) if own else ({}, adapter)
     if own is None:
         rest = views.unjoined(rest, plugins.kinds())
     encoder = Encoder(rest, grammar, style, tuple(plugins.dialects().values()))
@@ -122,7 +156,52 @@ def encode(
     if own is None and adapter.origin and style is None:
         metadata[ORIGIN_KEY] = to_text(_source_style(adapter.origin[0], adapter, plugins))
     sides = {**own.source.sides, **made.sides} if own else made.sides
-    return replace(made, tensors=tensors, metadata=metadata, sides=sides), {**encoder.lost, **dict(strange)}
+    made = replace(made, tensors=tensors, metadata=metadata, sides=sides)
+    if tensors and (refusal := dialect.refuse(made)):
+        kept = {str(each) for each in (*adapter.layers, *adapter.tokens)} - encoder.lost.keys()
+        why = f"it would not be recognised without more: {refusal}"
+        raise NotRepresentable(dialect.title, {**encoder.lost, **dict.fromkeys(sorted(kept), why)})
+    return made, {**encoder.lost, **dict(strange), **_values_left(adapter, made)}
+
+
+def _values_left(adapter: Adapter, made: TensorMap) -> dict[str, str]:
+    """Return what a source held beside its tensors (a pickle's step count, say) that is not written."""
+    return {
+        key: f"the plain value {str(value)[:80]!r}, and only tensors and their header are written"
+        for frame in adapter.origin
+        for key, value in frame.source.values.items()
+        if key not in made.values and value not in adapter.tokens
+    }
+
+
+def _encode(adapter: Adapter, dialect: Dialect, *, lossy: bool, plugins: Host) -> tuple[TensorMap, Mapping[str, str]]:
+    """Encode an adapter for a person, who is told which formats can hold what this one cannot."""
+    try:
+        return encode(adapter, dialect, lossy=lossy, plugins=plugins)
+    except NotRepresentable as error:
+        raise NotRepresentable(dialect.title, error.layers, _advice(adapter, error.layers, plugins)) from error
+
+
+def _advice(adapter: Adapter, lost: Mapping[str, str], plugins: Host) -> str:
+    """Say which formats can hold what another cannot, and how to do without."""
+    rest = Adapter(
+        base=adapter.base,
+        layers={path: stack for path, stack in adapter.layers.items() if str(path) in lost},
+        tokens={text: token for text, token in adapter.tokens.items() if text in lost},
+        metadata=adapter.metadata,
+    )
+    able = [dialect.name for dialect in plugins.dialects().values() if _holds(rest, dialect, plugins)]
+    return f"{', '.join(able) or 'no installed format'} can; lorry convert --lossy leaves them out"
+
+
+def _holds(adapter: Adapter, dialect: Dialect, plugins: Host) -> bool:
+    """Tell whether a dialect that lorry writes holds all of an adapter."""
+    if dialect.unreadable or plugins.get("containers", dialect.containers[0]).write is None:
+        return False
+    with suppress(NotRepresentable, MissingExtra):
+        encode(adapter, dialect, plugins=plugins)
+        return True
+    return False
 
 
 def cast(ref: TensorRef, dtype: str) -> TensorRef:
@@ -153,54 +232,3 @@ def _style(adapter: Adapter, dialect: Dialect, own: Frame | None, plugins: Host)
     told = adapter.metadata.get(ORIGIN_KEY)
     style = from_text(told) if told else None
     return style if style and style.dialect == dialect.name else None
-
-
-def _untouched(adapter: Adapter, dialect: Dialect, container: Container) -> bool:
-    if len(adapter.origin) != 1:
-        return False
-    frame = adapter.origin[0]
-    return (
-        (frame.dialect, frame.container) == (dialect.name, container.name)
-        and adapter.layers == frame.layers
-        and adapter.tokens == frame.tokens
-        and adapter.metadata == frame.source.metadata
-        and frame.path.exists()
-    )
-
-
-def _replay(adapter: Adapter, frame: Frame, *, whole: bool) -> tuple[dict[str, TensorRef], Adapter]:
-    """Return the keys whose layers and tokens are still the very ones read, and the adapter without those.
-
-    A dialect whose header or numbering speaks of every layer needs the `whole` adapter to write it.
-    """
-    kept: set[ModulePath | str] = {
-        path for path, layers in adapter.layers.items() if not whole and _same(layers, frame.layers.get(path))
-    }
-    kept |= {text for text, token in adapter.tokens.items() if frame.tokens.get(text) is token}
-    changed_keys = {key for claim, keys in frame.claims.items() if claim not in kept for key in keys}
-    kept = {claim for claim in kept if not changed_keys & set(frame.claims[claim])}
-    keys = {key for claim in kept for key in frame.claims[claim]} | set(adapter.extras)
-    rest = replace(
-        adapter,
-        layers={path: layers for path, layers in adapter.layers.items() if path not in kept},
-        tokens={text: token for text, token in adapter.tokens.items() if text not in kept},
-    )
-    return {key: ref for key, ref in frame.source.tensors.items() if key in keys}, rest
-
-
-def _same(layers: tuple[Layer, ...], before: tuple[Layer, ...] | None) -> bool:
-    return (
-        before is not None and len(layers) == len(before) and all(a is b for a, b in zip(layers, before, strict=True))
-    )
-
-
-def _copy(frame: Frame, target: Path) -> None:
-    """Copy a file, or of a folder what belongs to the adapter: no trainer's state, nothing that was not read."""
-    if frame.path.is_file():
-        shutil.copyfile(frame.path, target)
-        return
-    target.mkdir()
-    for path in (*frame.source.paths, *frame.path.glob("*.index.json")):
-        shutil.copyfile(path, target / path.name)
-    for name, data in frame.source.sides.items():
-        (target / name).write_bytes(data)

@@ -82,13 +82,14 @@ class TokenLayout(NamedTuple):
     `read` takes the source with the keys nobody else understood; it returns no tokens for what is not
     this layout. Encoder names (clip_l, clip_g, t5, "" for the only one) are turned into components by the
     base table. `write` takes tokens with vectors by encoder name; it raises NotRepresentable. `named` says that
-    it names the encoder even where there is only one.
+    it names the encoder even where there is only one, `by_file` that the name of the file is the token's text.
     """
 
     name: str
     read: Callable[[TensorMap], FoundTokens]
     write: Callable[[Sequence[Token]], TensorMap] | None = None
     named: bool = False
+    by_file: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -113,6 +114,12 @@ class Kind:
     unjoin(parts) -> parts | None: undo `join`: give each part of a fused module only what is its own, None
         where that is nothing; None for all where the parts share.
     build(factors, shape) -> Layer: make a layer of scale 1 from float32 factors, for a weight of that shape.
+    tucker(up, core, down) -> Layer: make a layer of scale 1 from float32 up (out, r), core (r, r, *kernel) and down
+        (r, in), for a convolution.
+    whole(delta) -> Layer: make a layer of scale 1 that adds a tensor of the parameter's own shape; the one kind that
+        has it holds what has no factors.
+    samples: "module:attribute" of a mapping from the name of each form a layer of this kind may have to a function
+        (random, shape) -> Layer that makes one; what lorry.testing tries the kind on. Not needed beside `build`.
     """
 
     name: str
@@ -130,6 +137,9 @@ class Kind:
     join: Callable[[Sequence[Layer | None], Sequence[int]], Layer] | None = None
     unjoin: Callable[[Sequence[Layer]], Sequence[Layer | None] | None] | None = None
     build: Callable[[Factors, tuple[int, ...]], Layer] | None = None
+    tucker: Callable[[torch.Tensor, torch.Tensor, torch.Tensor], Layer] | None = None
+    whole: Callable[[TensorRef], Layer] | None = None
+    samples: str = ""
     needs_weight: bool = False
     changes_shape: bool = False
     timestep: bool = False

@@ -92,8 +92,8 @@ TEXTUAL_INVERSION = Kind(
     token_layouts=(
         TokenLayout(name="a1111", read=_read_a1111),
         TokenLayout(name="embeds", read=_read_embeds, write=_write_embeds),
-        TokenLayout(name="emb_params", read=_read_emb_params, write=_write_emb_params),
-        TokenLayout(name="encoders", read=_read_encoders, write=_write_encoders, named=True),
+        TokenLayout(name="emb_params", read=_read_emb_params, write=_write_emb_params, by_file=True),
+        TokenLayout(name="encoders", read=_read_encoders, write=_write_encoders, named=True, by_file=True),
     ),
 )
 

@@ -13,11 +13,6 @@ reference: Decorator = click.argument("reference", metavar="NS/NAME[@VERSION]")
 adapter: Decorator = click.argument("adapter", metavar="NS/NAME")
 
 
-def count(number: int, noun: str) -> str:
-    """Write a number of things for people."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
 def short(sha256: str | None) -> str:
     """Write as much of a digest as a reference needs; `--json` gives all of it."""
     return f"sha256:{sha256[:12]}" if sha256 else ""

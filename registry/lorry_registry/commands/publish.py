@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, TextIO
 import click
 
 from lorry.cli import options
-from lorry.cli.output import clean, echo, echo_json, note
-from lorry_registry.commands.arguments import count, short, size
+from lorry.cli.output import clean, count, echo, echo_json, note
+from lorry_registry.commands.arguments import short, size
 
 if TYPE_CHECKING:
-    from lorry_registry.manifest import Manifest
+    from lorry_registry.manifest import Manifest, Parent
 
 
 @click.command("publish")
@@ -76,8 +76,13 @@ def command(
     done = "would publish" if dry_run else "published" if new else "already published, unchanged:"
     echo(f"{done} {_summary(manifest)}")
     echo(f"manifest sha256:{draft.digest}")
-    for parent in manifest.lineage.parents if manifest.lineage else ():
-        echo(f"made from {parent.reference or f'{parent.name} ({short(parent.sha256)}, not published here)'}")
+    made_from = map(_origin, manifest.lineage.parents if manifest.lineage else ())
+    for origin in dict.fromkeys(made_from):  # the files of one version are one origin
+        echo(f"made from {origin}")
+
+
+def _origin(parent: Parent) -> str:
+    return parent.reference or f"{parent.name} ({short(parent.sha256)}, not published here)"
 
 
 def _summary(manifest: Manifest) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from lorry.cli import options
-from lorry.cli.output import echo_json, table
+from lorry.cli.output import count, echo_json, table
 from lorry_registry.commands import arguments
 
 if TYPE_CHECKING:
@@ -51,11 +51,11 @@ def _facts(manifest: Manifest) -> dict[str, str]:
         "format": adapter.format,
         "components": ", ".join(adapter.components),
         "layers": str(adapter.layers or ""),
-        "ranks": ", ".join(f"{rank} in {arguments.count(count, 'layer')}" for rank, count in adapter.ranks.items()),
+        "ranks": ", ".join(f"{rank} in {count(layers, 'layer')}" for rank, layers in adapter.ranks.items()),
         "numbers": f"{adapter.n_params:,} in {', '.join(adapter.dtypes)}",
         "tokens": ", ".join(adapter.tokens),
         "trigger words": ", ".join(adapter.trigger_words),
-        "not understood": arguments.count(adapter.unmapped, "key") if adapter.unmapped else "",
+        "not understood": count(adapter.unmapped, "key") if adapter.unmapped else "",
     }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from lorry.cli import options
-from lorry.cli.output import echo, echo_json
+from lorry.cli.output import count, echo, echo_json
 from lorry_registry.commands import arguments
 
 
@@ -21,7 +21,5 @@ def command(reference: str, as_json: bool) -> None:
         files = [{"path": file.path, "size": file.size, "sha256": file.sha256} for file in manifest.files]
         echo_json({"reference": str(manifest.reference), "manifest": manifest.digest(), "files": files})
         return
-    held = (
-        f"{arguments.count(len(manifest.files), 'file')}, {arguments.size(sum(file.size for file in manifest.files))}"
-    )
+    held = f"{count(len(manifest.files), 'file')}, {arguments.size(sum(file.size for file in manifest.files))}"
     echo(f"{manifest.reference} is intact: its manifest and {held}")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 import lorry
-from lorry.cli.output import echo, note, table
+from lorry.cli.output import count, echo, note, table
 from lorry.errors import VerificationFailed
 from lorry_plugins.backends.toybox import FOLDER
 
@@ -115,7 +115,7 @@ def _identified(source: Source) -> Step:
     best = found.best
     if best is None:
         raise lorry.LorryError(f"{source.path} is not recognised; this installation of lorry is damaged")
-    made_of = f"{best.layers} layers" + "".join(f", token {text}" for text in best.tokens)
+    made_of = count(best.layers, "layer") + "".join(f", token {text}" for text in best.tokens)
     what = f"{source.path.name} is {best.dialect} for {best.base}: {made_of}"
     return Step("identify", what, f"{best.score:.0%} of {found.keys} keys mapped")
 
@@ -177,7 +177,7 @@ def _baked(adapter: lorry.Adapter, target: Path) -> Step:
 
     baked = lorry.bake(lorry.open_base(BASE), [adapter])
     write_base(baked, target, tokens=list(adapter.tokens.values()), force=True)
-    proof = f"{len(baked.changes)} of {len(baked)} tensors changed, {len(adapter.tokens)} token added"
+    proof = f"{len(baked.changes)} of {len(baked)} tensors changed, {count(len(adapter.tokens), 'token')} added"
     return Step("bake", f"{target.name}, a base that needs no adapter", proof)
 
 
