@@ -174,6 +174,11 @@ def _lies() -> list[object]:
 
 
 @hookimpl
+def _exits() -> list[Kind]:
+    sys.exit("no licence")
+
+
+@hookimpl
 def _empty() -> list[Kind]:
     return []
 
@@ -181,6 +186,7 @@ def _empty() -> list[Kind]:
 BROKEN = {
     "raises in its hook": ({"lorry_kinds": _raises}, "RuntimeError: no such licence server"),
     "raises halfway": ({"lorry_kinds": _generates}, "RuntimeError: halfway"),
+    "exits in its hook": ({"lorry_kinds": _exits}, "SystemExit: no licence"),
     "returns another descriptor": ({"lorry_kinds": _lies}, "lorry_kinds returned Dialect"),
     "implements another hook": ({"lorry_dialects": dialects("x")}, "does not implement that hook"),
     "forgets the marker": ({"lorry_kinds": list}, "does not implement that hook"),
@@ -209,6 +215,23 @@ def test_a_module_that_cannot_be_imported_is_a_broken_plugin() -> None:
     assert "ModuleNotFoundError" in host.plugins()[0].error
     with pytest.raises(PluginError, match="gone"):
         host.kinds()
+
+
+@pytest.mark.parametrize(("does", "quarantined"), [("sys.exit(3)", True), ("raise KeyboardInterrupt", False)])
+def test_a_plugin_may_not_end_the_program_and_a_person_may(
+    does: str,
+    quarantined: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,  # noqa: FBT001  pytest passes it by name
+) -> None:
+    (tmp_path / "ends_it_all.py").write_text(f"import sys\n{does}\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    host = Host(entry_points=[EntryPoint(name="ends", value="ends_it_all", group="lorry.kinds")])
+    if quarantined:
+        assert host.plugins()[0].error == "SystemExit: 3"
+    else:
+        with pytest.raises(KeyboardInterrupt):
+            host.plugins()
 
 
 def test_a_plugin_with_nothing_to_offer_is_fine(plugin: Plugin) -> None:

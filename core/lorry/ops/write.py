@@ -10,6 +10,7 @@ from pathlib import Path
 from lorry.errors import InvalidArgument, MissingExtra, NotRepresentable
 from lorry.ir.adapter import Adapter
 from lorry.ir.frame import Frame
+from lorry.ir.report import Report
 from lorry.ir.tensor import TensorRef, require_torch
 from lorry.ir.tensor_map import TensorMap
 from lorry.ops import views
@@ -183,15 +184,19 @@ def _encode(adapter: Adapter, dialect: Dialect, *, lossy: bool, plugins: Host) -
 
 
 def _advice(adapter: Adapter, lost: Mapping[str, str], plugins: Host) -> str:
-    """Say which formats can hold what another cannot, and how to do without."""
-    rest = Adapter(
-        base=adapter.base,
+    """Say which formats can hold an adapter that has something another cannot, and how to do without."""
+    whole = replace(adapter, extras={}, origin=(), report=Report())
+    rest = replace(
+        whole,
         layers={path: stack for path, stack in adapter.layers.items() if str(path) in lost},
         tokens={text: token for text, token in adapter.tokens.items() if text in lost},
-        metadata=adapter.metadata,
     )
-    able = [dialect.name for dialect in plugins.dialects().values() if _holds(rest, dialect, plugins)]
-    return f"{', '.join(able) or 'no installed format'} can; lorry convert --lossy leaves them out"
+    able = [
+        dialect.name
+        for dialect in plugins.dialects().values()
+        if _holds(rest, dialect, plugins) and _holds(whole, dialect, plugins)
+    ]
+    return f"{', '.join(able) or 'no installed format'} can hold all of it; lorry convert --lossy leaves them out"
 
 
 def _holds(adapter: Adapter, dialect: Dialect, plugins: Host) -> bool:

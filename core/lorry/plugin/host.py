@@ -251,7 +251,7 @@ class Host:
                     continue
                 try:
                     collected.append((plugin, self._ask(plugin, f"lorry_{group}", kind)))
-                except Exception as error:  # noqa: BLE001  a stranger's code may raise anything at all
+                except (Exception, SystemExit) as error:  # noqa: BLE001  a stranger's code may raise anything at all
                     plugin.error = f"{type(error).__name__}: {error}"
             return collected
 
@@ -275,7 +275,7 @@ class Host:
             if stated != hookspecs.API:
                 raise ImportError(f"written for LORRY_API {stated}, this lorry speaks {hookspecs.API}")  # noqa: TRY301  one way out for every reason
             self._manager.register(module, name=plugin.module)
-        except Exception as error:  # noqa: BLE001  a stranger's module may raise anything at all
+        except (Exception, SystemExit) as error:  # noqa: BLE001  a stranger's module may raise anything at all
             plugin.error = f"{type(error).__name__}: {error}"
         else:
             plugin.loaded = module
