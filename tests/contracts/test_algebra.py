@@ -70,7 +70,7 @@ def assert_close(got: Deltas, want: Deltas, tolerance: float) -> None:
 @given(data=st.data(), weights=st.lists(WEIGHTS, min_size=3, max_size=3))
 def test_sum_is_exactly_the_weighted_sum(base: str, kind: str, data: st.DataObject, weights: list[float]) -> None:
     pairs = list(zip(drawn(data, base, kind, 3), weights, strict=True))
-    assert_close(deltas((lorry.merge(pairs), 1.0)), deltas(*pairs), 1e-6)
+    assert_close(deltas((lorry.merge(pairs), 1.0)), deltas(*(pair for pair in pairs if pair[1])), 1e-6)
 
 
 @pytest.mark.parametrize(("base", "kind"), CASES)

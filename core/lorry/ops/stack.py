@@ -31,7 +31,7 @@ def stack(layers: Sequence[tuple[Layer, float]], kind: Kind) -> Layer:
         raise Incompatible(f"layers of one module want weights of unequal shapes {sorted(map(list, shapes))}")
     built = kind.build(Factors(down, up), shapes.pop())
     dtypes = {ref.dtype for layer, _ in layers for ref in layer.slots.values()}
-    return _narrowed(built, dtypes.pop()) if len(dtypes) == 1 else built
+    return narrowed(built, dtypes.pop()) if len(dtypes) == 1 else built
 
 
 def flattened(layer: Layer, kind: Kind) -> Layer:
@@ -51,14 +51,14 @@ def folded(layer: Layer, kind: Kind) -> Layer:
     made = kind.factors(layer)
     built = kind.build(Factors(made.down, made.up * layer.scale), kind.target(layer.slots))
     dtypes = {ref.dtype for ref in layer.slots.values()}
-    return _narrowed(built, dtypes.pop()) if len(dtypes) == 1 else built
+    return narrowed(built, dtypes.pop()) if len(dtypes) == 1 else built
 
 
 def _rescaled(layer: Layer, scale: float) -> Layer:
     return Layer(kind=layer.kind, slots=layer.slots, scale=scale, param=layer.param, options=layer.options)
 
 
-def _narrowed(layer: Layer, dtype: str) -> Layer:
+def narrowed(layer: Layer, dtype: str) -> Layer:
     """Store float32 slots in `dtype` if every number survives that, else leave them."""
     import torch
 

@@ -32,7 +32,11 @@ if TYPE_CHECKING:
     from lorry.plugin.kind import TokenLayout as TokenLayout
     from lorry.plugin.loader import Loader as Loader
     from lorry.plugin.loader import Rule as Rule
+    from lorry.plugin.merge_method import DenseTerm as DenseTerm
+    from lorry.plugin.merge_method import FactoredTerm as FactoredTerm
     from lorry.plugin.merge_method import MergeMethod as MergeMethod
+    from lorry.plugin.merge_method import Option as Option
+    from lorry.plugin.merge_method import Site as Site
     from lorry.plugin.store import Store as Store
 
 _WHERE = {
@@ -62,7 +66,11 @@ _WHERE = {
     "TokenLayout": "lorry.plugin.kind",
     "Loader": "lorry.plugin.loader",
     "Rule": "lorry.plugin.loader",
+    "DenseTerm": "lorry.plugin.merge_method",
+    "FactoredTerm": "lorry.plugin.merge_method",
     "MergeMethod": "lorry.plugin.merge_method",
+    "Option": "lorry.plugin.merge_method",
+    "Site": "lorry.plugin.merge_method",
     "Store": "lorry.plugin.store",
 }
 

@@ -108,6 +108,9 @@ class BaseModel:
     writes. `variants` are the published models of the family, each with the probes
     that tell it from the others; here a width is exact. `unused` are keys of single files, or the beginnings
     of some, that drawing does not need (constants of the noise schedule), so that leaving them out is no loss.
+    `blocks` names groups of modules as people do ("IN04"): each is a list of beginnings of "component.module".
+    `dialect` is what adapters for it are mostly published in, and what new ones are written in where none is asked for.
+    `presets` names weights, in the grammar of core/lorry/ops/selection.py.
     """
 
     id: str
@@ -118,6 +121,9 @@ class BaseModel:
     spec: ModelSpec | None = None
     variants: Mapping[str, tuple[Probe, ...]] = field(default_factory=dict)
     unused: tuple[str, ...] = ()
+    dialect: str = ""
+    blocks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    presets: Mapping[str, str] = field(default_factory=dict)
     version: int = 1
 
     def component(self, name: str) -> Component | None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
-from lorry.ir import Layer, TensorRef
-from lorry.ir.tensor import Segment
+from lorry.ir import Layer
+from lorry.ir.computed import computed
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -17,16 +18,5 @@ Delta = Callable[[Layer], "Tensor"]
 
 def dense(layer: Layer, delta: Delta, rows: int, columns: int) -> Layer:
     """Return a layer of kind `diff` that adds the same."""
-    ref = TensorRef("F32", (rows, columns), (Segment(_DeltaSource(layer, delta), 0, 4 * rows * columns),))
+    ref = computed((rows, columns), partial(delta, layer))
     return Layer(kind="diff", slots={"diff": ref}, scale=layer.scale, param=layer.param)
-
-
-class _DeltaSource:
-    """The bytes of a delta. It is computed anew for every reading, so that nothing large is held."""
-
-    def __init__(self, layer: Layer, delta: Delta) -> None:
-        self._layer, self._delta = layer, delta
-
-    def read_into(self, start: int, buffer: memoryview) -> None:
-        """Fill `buffer` with the bytes from `start`."""
-        buffer[:] = TensorRef.from_torch(self._delta(self._layer)).tobytes()[start : start + len(buffer)]

@@ -36,6 +36,11 @@ def add(weight: Tensor, layer: Layer) -> Tensor:
     return weight.float() + layer.scale * layer.slots["diff"].torch(weight.device, torch.float32).reshape(weight.shape)
 
 
+def whole(delta: TensorRef) -> Layer:
+    """Make a layer of scale 1 that adds a whole tensor."""
+    return Layer(kind="diff", slots={"diff": delta})
+
+
 def put(weight: Tensor, layer: Layer) -> Tensor:
     """Return the value in float32."""
     import torch
@@ -79,6 +84,8 @@ DIFF = Kind(
     apply=add,
     target=target,
     row_slots=("diff",),
+    whole=whole,
+    samples="lorry_plugins.adapters.samples:DIFF",
 )
 
 SET = Kind(
@@ -92,6 +99,7 @@ SET = Kind(
     target=target,
     row_slots=("value",),
     needs_weight=True,
+    samples="lorry_plugins.adapters.samples:SET",
 )
 
 

@@ -158,7 +158,44 @@ def _openclip(prefix: str) -> Naming:
     return Naming(prefixes=(prefix,), schemes=("openclip", "openclip-linear"))
 
 
+def _blocks(up_attention: Sequence[bool], encoders: tuple[str, ...], layers: int = 2) -> dict[str, tuple[str, ...]]:
+    """Name the blocks as hako-mikan/sd-webui-lora-block-weight does, by the positions of the scheme "native"."""
+    found = {"BASE": encoders, "IN00": ("unet.conv_in",)}
+    for block in range(len(up_attention)):
+        for layer in range(layers):
+            parts = tuple(f"unet.down_blocks.{block}.{each}.{layer}" for each in ("resnets", "attentions"))
+            found[f"IN{1 + (layers + 1) * block + layer:02}"] = parts
+        found[f"IN{(layers + 1) * (block + 1):02}"] = (f"unet.down_blocks.{block}.downsamplers",)
+    found["M00"] = ("unet.mid_block",)
+    for block in range(len(up_attention)):
+        for layer in range(layers + 1):
+            parts = tuple(f"unet.up_blocks.{block}.{each}.{layer}" for each in ("resnets", "attentions"))
+            last = (f"unet.up_blocks.{block}.upsamplers",) if layer == layers else ()
+            found[f"OUT{(layers + 1) * block + layer:02}"] = parts + last
+    return found
+
+
 _SMALL = (False, True, True, True)
+
+_PRESETS = {
+    name: ", ".join(["*=0", *(f"{block}=1" for block in blocks)])
+    for name, blocks in {
+        "INS": ("BASE", "IN01", "IN02", "IN04"),
+        "IND": ("IN05", "IN07", "IN08"),
+        "INALL": ("BASE", "IN01", "IN02", "IN04", "IN05", "IN07", "IN08"),
+        "MIDD": ("IN05", "IN07", "IN08", "M00", "OUT03", "OUT04", "OUT05", "OUT06"),
+        "OUTD": ("OUT03", "OUT04", "OUT05", "OUT06"),
+        "OUTS": ("OUT07", "OUT08", "OUT09", "OUT10", "OUT11"),
+        "OUTALL": ("OUT03", "OUT04", "OUT05", "OUT06", "OUT07", "OUT08", "OUT09", "OUT10", "OUT11"),
+    }.items()
+}
+"""Those of hako-mikan/sd-webui-lora-block-weight, scripts/lbwpresets.txt, for the modules that a LoRA has there."""
+
+_PRESETS_XL = {
+    "b-lora-content": "*=0, unet.up_blocks.0.attentions.0=1",
+    "b-lora-style": "*=0, unet.up_blocks.0.attentions.1=1",
+}
+"""Frenkel et al., Implicit Style-Content Separation using B-LoRA (arXiv:2403.14572)."""
 
 # cloneofsimo/lora numbers its layers in the order of diffusers up to 0.14 ("unet"), or after ("unet-new").
 _NUMBERED_UNET = {"cloneofsimo": Naming(prefixes=("unet", "unet-new"), schemes=("cloneofsimo",))}
@@ -178,6 +215,7 @@ _STABILITY = "https://github.com/Stability-AI/generative-models"
 SD1 = BaseModel(
     id="sd1",
     title="Stable Diffusion 1",
+    dialect="kohya",
     components=(
         _unet(_SMALL, ("diffusers", "native"), "ldm", _NUMBERED_UNET),
         _clip("text_encoder", 768, "lora_te", "clip_l", {"ldm": _own("cond_stage_model.transformer")}, _NUMBERED_CLIP),
@@ -191,11 +229,14 @@ SD1 = BaseModel(
     claims=("sd_v1", "sd_1", "sd1", "sd 1", "stable-diffusion-v1"),
     spec=ModelSpec({"": "stable-diffusion-v1"}, _STABILITY, "512x512"),
     unused=_UNUSED,
+    blocks=_blocks(_SMALL, ("text_encoder",)),
+    presets=_PRESETS,
 )
 
 SD2 = BaseModel(
     id="sd2",
     title="Stable Diffusion 2",
+    dialect="kohya",
     components=(
         _unet(_SMALL, ("diffusers", "native"), "ldm", _NUMBERED_UNET),
         _clip("text_encoder", 1024, "lora_te", "clip_h", {"ldm": _openclip("cond_stage_model.model")}, _NUMBERED_CLIP),
@@ -210,11 +251,14 @@ SD2 = BaseModel(
     # Whether it is v2-512 or v2-768-v stands in no tensor.
     spec=ModelSpec({"": "stable-diffusion-v2"}, _STABILITY),
     unused=_UNUSED,
+    blocks=_blocks(_SMALL, ("text_encoder",)),
+    presets=_PRESETS,
 )
 
 SDXL = BaseModel(
     id="sdxl",
     title="Stable Diffusion XL",
+    dialect="kohya",
     components=(
         _unet((True, True, False), ("native", "diffusers"), "sgm"),
         _clip("text_encoder", 768, "lora_te1", "clip_l", {"sgm": _own("conditioner.embedders.0.transformer")}),
@@ -230,11 +274,14 @@ SDXL = BaseModel(
     claims=("sdxl_base_v1-0", "sdxl", "stable-diffusion-xl"),
     spec=ModelSpec({"": "stable-diffusion-xl-v1-base"}, _STABILITY, "1024x1024"),
     unused=_UNUSED_XL,
+    blocks=_blocks((True, True, False), ("text_encoder", "text_encoder_2")),
+    presets=_PRESETS_XL,
 )
 
 SDXL_REFINER = BaseModel(
     id="sdxl-refiner",
     title="Stable Diffusion XL refiner",
+    dialect="kohya",
     components=(
         _unet((False, True, True, False), ("native", "diffusers"), "sgm"),
         _clip("text_encoder_2", 1280, "lora_te2", "clip_g", {"sgm": _openclip("conditioner.embedders.0.model")}),
@@ -249,6 +296,7 @@ SDXL_REFINER = BaseModel(
     claims=("sdxl_refiner", "stable-diffusion-xl-v1-refiner"),
     spec=ModelSpec({"": "stable-diffusion-xl-v1-refiner"}, _STABILITY, "1024x1024"),
     unused=_UNUSED_XL,
+    blocks=_blocks((False, True, True, False), ("text_encoder_2",)),
 )
 
 

@@ -1,0 +1,88 @@
+"""What comes out of a merge as layers: the adapter's own, a low-rank one, or a full difference."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple
+
+from lorry.errors import Incompatible
+from lorry.ir.computed import computed
+from lorry.ir.layer import Layer
+from lorry.ops.deltas import Deltas
+from lorry.ops.stack import narrowed
+from lorry.plugin.kind import Factors, Kind
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class Target(NamedTuple):
+    """The parameter that a layer is made for, its shape, and the layers that it is made of."""
+
+    param: str
+    shape: tuple[int, ...]
+    sources: Sequence[Layer]
+
+
+class Made(NamedTuple):
+    """The layers at one parameter, their form ("kept", "low rank", "full"), rank, and relative error."""
+
+    layers: tuple[Layer, ...]
+    form: str
+    rank: int
+    error: float
+
+
+def kept(layers: Sequence[Layer], weight: float, deltas: Deltas) -> Made:
+    """Keep layers with the weight multiplied into their scales."""
+    ranks = [kind.rank(layer.slots) for layer in layers if (kind := deltas.kind(layer)).rank]
+    same = tuple(layer if weight == 1 else replace(layer, scale=layer.scale * weight) for layer in layers)
+    return Made(same, "kept", sum(ranks), 0.0)
+
+
+def low_rank(factors: Factors, target: Target, deltas: Deltas, rank: int | None) -> Made:
+    """Make a layer of factors, cut to a rank where one is given and theirs is larger.
+
+    Numbers are kept in the dtype that all sources have wherever that loses nothing, else in float32.
+    """
+    from lorry.algebra.low_rank import truncate
+
+    error = 0.0
+    if rank is not None and factors.up.shape[1] > rank:
+        cut = truncate(factors, rank)
+        factors, error = cut.factors, cut.error
+    return _of_factors(factors, target, deltas, error)
+
+
+def whole(compute: Callable[[], Tensor], target: Target, deltas: Deltas, rank: int | None) -> Made:
+    """Make a full difference, computed when it is read; or a low-rank layer where a rank is given.
+
+    Biases and norms, which have one axis, have no rank and stay full.
+    """
+    if rank is not None and len(target.shape) > 1:
+        from lorry.algebra.dense import decompose
+
+        cut = decompose(compute().flatten(1), rank)
+        return _of_factors(cut.factors, target, deltas, cut.error)
+    kind = next((each for each in deltas.plugins.kinds().values() if each.whole), None)
+    if kind is None or kind.whole is None:
+        raise Incompatible("no installed kind holds a full difference; give a rank")
+    made = replace(kind.whole(computed(target.shape, compute)), param=target.param)
+    told = [layer.options for layer in target.sources if layer.kind == kind.name]
+    return Made((replace(made, options=told[0]) if told else made,), "full", 0, 0.0)
+
+
+def _of_factors(factors: Factors, target: Target, deltas: Deltas, error: float) -> Made:
+    build = _builder([*map(deltas.kind, target.sources), *deltas.plugins.kinds().values()])
+    made = replace(build(Factors(factors.down.cpu(), factors.up.cpu()), target.shape), param=target.param)
+    dtypes = {ref.dtype for layer in target.sources for ref in layer.slots.values()}
+    made = narrowed(made, dtypes.pop()) if len(dtypes) == 1 else made
+    return Made((made,), "low rank", factors.up.shape[1], error)
+
+
+def _builder(kinds: Iterable[Kind]) -> Callable[[Factors, tuple[int, ...]], Layer]:
+    build = next((kind.build for kind in kinds if kind.build), None)
+    if build is None:
+        raise Incompatible("no installed kind is made of factors; install one")
+    return build

@@ -1,0 +1,216 @@
+"""What every installed merge method promises, whatever it computes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+import lorry
+from lorry.errors import Incompatible, InvalidArgument, InvalidFile
+from lorry.ir import Adapter, Layer, ModulePath, TensorRef
+from lorry.ops.base import Base
+from lorry.ops.deltas import Deltas, by_parameter
+from lorry.ops.merge import MergedLayer
+from lorry.plugin import MergeMethod, Option
+from lorry.plugin.host import host
+from tests.support.kinds import CONVOLUTION, CONVOLUTION_LAYERS, LINEAR, LINEAR_LAYERS, Random
+from tests.support.tables import base_under
+
+METHODS = list(host().merge_methods().values())
+LINEARS = ["lora", "loha", "lokr", "diff-scaled", "glora", "dora", "ia3-columns"]
+HERE = ModulePath("unet", "mid_block.attentions.0.transformer_blocks.0.attn1.to_q")
+THERE = HERE._replace(name=HERE.name.replace("to_q", "to_k"))
+CONV = ModulePath("unet", "mid_block.resnets.0.conv1")
+
+
+def lora(seed: int, shape: tuple[int, ...] = LINEAR, scale: float = 0.5) -> Layer:
+    layers = LINEAR_LAYERS if len(shape) == 2 else CONVOLUTION_LAYERS
+    return replace(layers["lora"](Random(seed)), scale=scale)
+
+
+def adapter(**layers: Layer) -> Adapter:
+    places = {"here": HERE, "there": THERE, "conv": CONV}
+    return Adapter(base="sd1", layers={places[name]: (layer,) for name, layer in layers.items()})
+
+
+def two() -> list[tuple[Adapter, float]]:
+    """Return two adapters that share one module, each alone at another."""
+    return [
+        (adapter(here=lora(1), there=lora(2)), 0.8),
+        (adapter(here=lora(3, scale=2.0), conv=lora(4, CONVOLUTION)), 0.4),
+    ]
+
+
+def merged(
+    method: MergeMethod, pairs: Sequence[tuple[Adapter, float]], **more: object
+) -> dict[ModulePath, torch.Tensor]:
+    return read(lorry.merge(pairs, method.name, **more))  # type: ignore[arg-type]
+
+
+def read(made: Adapter) -> dict[ModulePath, torch.Tensor]:
+    deltas = Deltas(None, host())
+    return {at.path: deltas.whole(at, layers, deltas.shape(at, layers)) for at, layers in by_parameter(made).items()}
+
+
+@pytest.fixture(params=METHODS, ids=lambda method: method.name)
+def method(request: pytest.FixtureRequest) -> MergeMethod:
+    found: MergeMethod = request.param
+    return found
+
+
+def test_it_says_what_it_computes_and_where_that_comes_from(method: MergeMethod) -> None:
+    assert all((method.title, method.formula, method.source))
+    assert method.factored or method.dense
+    names = [option.name for option in method.options]
+    assert len(names) == len(set(names))
+    assert all(option.help for option in method.options)
+
+
+def test_every_module_of_any_adapter_is_in_the_result(method: MergeMethod) -> None:
+    found = merged(method, two())
+    assert {path: tuple(delta.shape) for path, delta in found.items()} == {
+        HERE: LINEAR, THERE: LINEAR, CONV: CONVOLUTION,
+    }  # fmt: skip
+    assert all(bool(delta.isfinite().all()) and delta.norm() > 0 for delta in found.values())
+
+
+def test_the_same_input_gives_the_same_numbers(method: MergeMethod) -> None:
+    first, second = merged(method, two()), merged(method, two())
+    assert all(torch.equal(first[path], second[path]) for path in first)
+
+
+def test_what_has_weight_nought_everywhere_is_left_out(method: MergeMethod) -> None:
+    found = merged(method, two(), weights=["/to_q/=0, unet.mid_block.resnets=0"])
+    assert set(found) == {THERE}
+
+
+def test_it_gives_what_it_gave_whether_or_not_other_modules_are_there(method: MergeMethod) -> None:
+    whole = merged(method, two())[HERE]
+    alone = merged(method, two(), weights=["*=0, /to_q/=1"])[HERE]
+    assert torch.equal(whole, alone)
+
+
+@pytest.mark.parametrize("rank", [1, 3, 16, 100])
+def test_a_rank_is_never_exceeded_and_the_error_is_told(method: MergeMethod, rank: int) -> None:
+    told: list[MergedLayer] = []
+    full, cut = merged(method, two(), rank=10**6), merged(method, two(), rank=rank, told=told.append)
+    for each in told:
+        values = torch.linalg.svdvals(full[each.path].flatten(1).double())
+        best = float(values[rank:].norm() / values.norm())
+        assert int(torch.linalg.matrix_rank(cut[each.path].flatten(1), rtol=1e-5)) <= each.rank <= max(rank, 1)
+        error = float((cut[each.path] - full[each.path]).norm() / full[each.path].norm())
+        assert error == pytest.approx(best, rel=2e-3, abs=3e-6)
+        assert each.error == pytest.approx(error, rel=2e-3, abs=3e-6)
+
+
+@pytest.mark.parametrize("kind", LINEARS)
+def test_kinds_without_factors_are_lifted_or_refused_by_name(method: MergeMethod, kind: str) -> None:
+    stranger = adapter(here=LINEAR_LAYERS[kind](Random(5)))
+    pairs = [(adapter(here=lora(1)), 0.5), (stranger, 0.5)]
+    base = base_under(pairs[0][0])
+    if kind != "lora" and method.dense is None:
+        with pytest.raises(Incompatible, match="try the method sum"):
+            lorry.merge(pairs, method.name, base=base)
+        return
+    if kind != "lora" and method.cut:
+        with pytest.raises(InvalidArgument, match="no rank to cut to"):
+            lorry.merge(pairs, method.name, base=base)
+    if host().kinds()[stranger.layers[HERE][0].kind].needs_weight:
+        with pytest.raises(Incompatible, match="say which base"):
+            lorry.merge(pairs, method.name, rank=4)
+    told: list[MergedLayer] = []
+    lorry.merge(pairs, method.name, base=base, rank=24, told=told.append)
+    assert told[0].form == "low rank"
+    assert told[0].error < 1e-5 or method.cut
+
+
+def test_nan_is_refused_before_anything_is_written(method: MergeMethod) -> None:
+    broken = TensorRef.from_torch(torch.full((24, 4), torch.nan))
+    bad = adapter(here=replace(lora(1), slots={**lora(1).slots, "up": broken}))
+    with pytest.raises(InvalidFile, match="NaN"):
+        lorry.merge([(bad, 1.0), (adapter(here=lora(2)), 1.0)], method.name)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"), [({"densty": 0.5}, "has no option 'densty'"), ({"nothing_like_it": 1}, "it has")]
+)
+def test_an_unknown_option_is_refused(method: MergeMethod, options: dict[str, object], says: str) -> None:
+    with pytest.raises(InvalidArgument, match=says):
+        lorry.merge(two(), method.name, options=options)
+
+
+OPTIONS = [
+    pytest.param(method, option, id=f"{method.name}-{option.name}") for method in METHODS for option in method.options
+]
+
+
+@pytest.mark.parametrize(("method", "option"), OPTIONS)
+def test_a_value_outside_the_range_is_refused(method: MergeMethod, option: Option) -> None:
+    bad: list[object] = ["a word", float("nan"), None, [1]]
+    bad += [] if option.low is None else [option.low - 1]
+    bad += [] if option.high is None else [option.high * 2 + 1]
+    for value in bad:
+        with pytest.raises(InvalidArgument, match=f"no {option.name} for {method.name}"):
+            lorry.merge(two(), method.name, options={option.name: value})
+
+
+def test_tokens_alone_are_merged_too(method: MergeMethod) -> None:
+    empty = Adapter(base="sd1")
+    assert lorry.merge([empty] * (method.count or 3), method.name).layers == {}
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [LINEAR_LAYERS["loha"](Random(1)), LINEAR_LAYERS["diff"](Random(1)), replace(lora(1), param="weight")],
+    ids=["loha", "diff", "lora"],
+)
+def test_a_linear_method_keeps_the_layer_of_the_only_adapter_that_has_it(layer: Layer) -> None:
+    for method in METHODS:
+        if method.linear:
+            made = lorry.merge([(adapter(here=layer), 0.5), adapter(there=lora(2))], method.name)
+            assert made.layers[HERE] == (replace(layer, scale=layer.scale * 0.5),)
+
+
+@pytest.mark.parametrize("form", CONVOLUTION_LAYERS)
+def test_sum_adds_any_kind_to_a_convolution_exactly(form: str) -> None:
+    layers = [CONVOLUTION_LAYERS["lora"](Random(1)), CONVOLUTION_LAYERS[form](Random(2))]
+    weight = Random(3).weight(CONVOLUTION)
+    base = Base(id="sd1", path=Path("memory"), tensors={f"{CONV}.weight": TensorRef.from_torch(weight)}, files={})
+    made = lorry.merge([(adapter(conv=layers[0]), 0.5), (adapter(conv=layers[1]), -2.0)], base=base)
+    wanted = torch.zeros(CONVOLUTION)
+    for layer, strength in zip(layers, (0.5, -2.0), strict=True):
+        apply = host().kinds()[layer.kind].apply
+        assert apply is not None
+        wanted += strength * (apply(weight, layer) - weight)
+    torch.testing.assert_close(read(made)[CONV], wanted, rtol=1e-5, atol=2e-5)
+
+
+def test_what_multiplies_the_output_changes_the_bias_too() -> None:
+    ia3 = LINEAR_LAYERS["ia3-output"](Random(1))
+    weight, bias = Random(2).weight(LINEAR), Random(3).weight(LINEAR[:1])
+    tensors = {f"{HERE}.weight": TensorRef.from_torch(weight), f"{HERE}.bias": TensorRef.from_torch(bias)}
+    base = Base(id="sd1", path=Path("memory"), tensors=tensors, files={})
+    pairs = [(adapter(here=ia3), 0.5), (adapter(here=lora(4)), 1.0)]
+    made = lorry.bake(base, [lorry.merge(pairs, base=base)])
+    for name, tensor in lorry.bake(base, pairs).items():
+        torch.testing.assert_close(made[name], tensor, rtol=1e-5, atol=1e-5)
+
+
+def test_a_layer_that_depends_on_the_weight_is_kept_where_it_is_alone_at_full_weight() -> None:
+    dora = LINEAR_LAYERS["dora"](Random(1))
+    assert lorry.merge([adapter(here=dora), adapter(there=lora(2))]).layers[HERE] == (dora,)
+    with pytest.raises(Incompatible, match="say which base"):
+        lorry.merge([(adapter(here=dora), 0.5)])
+
+
+def test_another_base_is_refused() -> None:
+    other = adapter(here=lora(1))
+    with pytest.raises(Incompatible, match="Stable Diffusion XL"):
+        lorry.merge([other], base=replace(base_under(other), id="sdxl"))
+    small = base_under(adapter(here=replace(lora(1), slots={**lora(1).slots, "up": Random()(12, 4)})))
+    with pytest.raises(Incompatible, match="for another base"):
+        lorry.merge([other], base=small)
