@@ -13,7 +13,8 @@ import torch
 import lorry
 from lorry.ir import Adapter
 from lorry.ops.convert import convert
-from lorry.ops.loads import Loading, command, facts_of, holds, judge
+from lorry.ops.loader_rules import facts_of, holds, rule_for
+from lorry.ops.loaders import Loading, command
 from lorry.plugin import Loader, Rule
 from lorry.plugin.host import host
 from lorry.plugin.loader import BAKE, LOADS, NOT, WRONG
@@ -46,7 +47,7 @@ def facts(told: Mapping[str, Sequence[str]]) -> dict[str, str]:
 
 
 def verdict(tool: str, told: Mapping[str, Any]) -> Rule:
-    return judge(TOOLS[tool], facts(told))
+    return rule_for(TOOLS[tool], facts(told))
 
 
 @pytest.mark.parametrize(("case", "tool", "measured"), [each for each in MEASURED if each[:2] not in EXCEPTIONS])
@@ -112,8 +113,8 @@ def test_what_is_no_predicate_is_an_error(when: str) -> None:
 
 def test_the_first_rule_that_holds_decides_and_none_is_no_guess() -> None:
     tool = Loader("t", "T", "1", "measured", (Rule("kind=lora", WRONG, "a"), Rule("kind=lora", LOADS)))
-    assert judge(tool, facts({"kind": ["lora"]})).verdict == WRONG
-    assert judge(tool, facts({"kind": ["loha"]})).verdict == "not known"
+    assert rule_for(tool, facts({"kind": ["lora"]})).verdict == WRONG
+    assert rule_for(tool, facts({"kind": ["loha"]})).verdict == "not known"
 
 
 def module(name: str) -> str:
@@ -149,10 +150,10 @@ def test_uneven_alphas_in_attention_load_wrong_in_diffusers_and_converting_mends
         for k, v in files.kohya(module(name), alpha=alpha).items()
     }
     adapter = lorry.open(files.write(tmp_path / "a.safetensors", tensors))
-    rule = judge(TOOLS["diffusers"], facts_of(adapter, host()))
+    rule = rule_for(TOOLS["diffusers"], facts_of(adapter, host()))
     assert (rule.verdict, rule.mend) == (WRONG, "diffusers")
     convert(adapter, tmp_path / "b.safetensors", rule.mend)
-    assert judge(TOOLS["diffusers"], facts_of(lorry.open(tmp_path / "b.safetensors"), host())).verdict == LOADS
+    assert rule_for(TOOLS["diffusers"], facts_of(lorry.open(tmp_path / "b.safetensors"), host())).verdict == LOADS
 
 
 def sources(folder: Path) -> dict[str, Path]:
@@ -185,7 +186,7 @@ def sources(folder: Path) -> dict[str, Path]:
 
 def loadings(path: Path) -> list[tuple[Loader, Rule]]:
     found = facts_of(lorry.open(path), host())
-    return [(tool, judge(tool, found)) for tool in TOOLS.values()]
+    return [(tool, rule_for(tool, found)) for tool in TOOLS.values()]
 
 
 @pytest.mark.parametrize("layout", ["kohya", "no alpha", "diffusers", "attn-procs", "omi", "token"])
@@ -196,7 +197,7 @@ def test_what_is_said_to_mend_it_does(tmp_path: Path, layout: str) -> None:
             continue
         mended = tmp_path / f"mended-{tool.name}"
         convert(lorry.open(path), mended, rule.mend)
-        assert judge(tool, facts_of(lorry.open(mended), host())).verdict == LOADS, (tool.name, rule)
+        assert rule_for(tool, facts_of(lorry.open(mended), host())).verdict == LOADS, (tool.name, rule)
 
 
 @pytest.mark.parametrize(
@@ -213,7 +214,7 @@ def test_the_command_that_mends_is_one_that_can_be_typed(tmp_path: Path, mend: s
 
 
 def test_every_tool_answers(tmp_path: Path) -> None:
-    from lorry.ops.loads import loads
+    from lorry.ops.loaders import loads
 
     found = {each.tool: each for each in loads(lorry.open(files.write(tmp_path / "a.safetensors", files.peft())))}
     assert list(found) == [each.title for each in TOOLS.values()]

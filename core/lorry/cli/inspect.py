@@ -88,7 +88,7 @@ def _row(told: Mapping[str, Any]) -> tuple[str, ...]:
 def _about(adapter: Adapter, *, layers: bool, hashes: bool) -> dict[str, Any]:
     """Return all there is to say of an adapter."""
     from lorry.ops.claims import conflicts
-    from lorry.ops.loads import loads
+    from lorry.ops.loaders import loads
     from lorry.plugin.host import host
 
     about = describe(adapter)

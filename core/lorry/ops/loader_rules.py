@@ -1,16 +1,15 @@
-"""Which tools load an adapter, by the rules of their loaders."""
+"""The rules of tools that load adapters: what they ask about an adapter, and which one of them holds."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
 
 from lorry.ir.adapter import Adapter
 from lorry.ir.layer import Layer
-from lorry.plugin.host import Host, host
+from lorry.plugin.host import Host
 from lorry.plugin.kind import Kind
-from lorry.plugin.loader import BAKE, Loader, Rule
+from lorry.plugin.loader import Loader, Rule
 
 Facts = Mapping[str, str]
 """What rules ask about: the values of each field, one a line, with a line break before and after each."""
@@ -20,25 +19,7 @@ UNTOLD = Rule("", "not known", "no rule is for this dialect, kind and base")
 _OPERATORS = "=<~"
 
 
-class Loading(NamedTuple):
-    """What one tool does with an adapter: the verdict, why, and the command that mends it ("": none does)."""
-
-    tool: str
-    version: str
-    evidence: str
-    verdict: str
-    because: str
-    mend: str
-
-
-def loads(adapter: Adapter, plugins: Host | None = None) -> tuple[Loading, ...]:
-    """Say of every known tool whether it loads `adapter`. Reads no tensors."""
-    plugins = plugins or host()
-    facts = facts_of(adapter, plugins)
-    return tuple(_loading(each, judge(each, facts), adapter, plugins) for each in plugins.loaders().values())
-
-
-def judge(loader: Loader, facts: Facts) -> Rule:
+def rule_for(loader: Loader, facts: Facts) -> Rule:
     """Return the first rule of a loader that holds."""
     return next((rule for rule in loader.rules if holds(rule.when, facts)), UNTOLD)
 
@@ -100,28 +81,3 @@ def _uneven(adapter: Adapter, kinds: Mapping[str, Kind]) -> list[str]:
 
 def _alpha(layer: Layer, kind: Kind) -> float:
     return layer.scale * (kind.rank(layer.slots) if kind.rank else 1)
-
-
-def _loading(loader: Loader, rule: Rule, adapter: Adapter, plugins: Host) -> Loading:
-    return Loading(
-        tool=loader.title,
-        version=loader.version,
-        evidence=loader.evidence,
-        verdict=rule.verdict,
-        because=rule.because,
-        mend=command(rule, adapter, plugins) if rule.mend else "",
-    )
-
-
-def command(rule: Rule, adapter: Adapter, plugins: Host) -> str:
-    """Return the command line that does what a rule says mends an adapter."""
-    import shlex
-
-    paths = [frame.path for frame in adapter.origin]
-    files = shlex.join(map(str, paths))
-    if rule.mend == BAKE:
-        return f"lorry bake BASE {files} -o FOLDER"
-    container = plugins.get("containers", plugins.get("dialects", rule.mend).containers[0])
-    stem = paths[0].name if paths[0].is_dir() else paths[0].stem
-    output = f"{stem}-{rule.mend}{''.join(container.suffixes[:1])}"
-    return f"lorry convert {files} --to {rule.mend} -o {shlex.quote(output)}"
