@@ -130,3 +130,7 @@ class VerificationFailed(LorryError):
     """Bytes or numbers are not what they were recorded to be."""
 
     exit_code: ClassVar[int] = 8
+
+
+class LorryWarning(UserWarning):
+    """Something to know that stops nothing; the command line prints it as a note."""

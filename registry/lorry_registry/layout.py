@@ -3,6 +3,7 @@
 FORMAT                                   version of this layout
 blobs/sha256/ab/abcd…                    every file and manifest, under the hash of its bytes, never changed
 names/<namespace>/<name>/versions/1.0.0  the manifest's sha256; made by one atomic link, never changed
+names/<namespace>/<name>/notes/1.0.0     what is said of a version: yanked, deprecated; replaced as a whole
 names/<namespace>/<name>/aliases/latest  the version it stands for
 names/<namespace>/<name>/log.jsonl       what happened, one line each, only ever added to
 bases.json                               names given to base models elsewhere on this machine

@@ -12,12 +12,15 @@ LORRY_API = 1
 _COMMANDS = {
     "alias": "Move or list the names that stand for versions.",
     "base": "Give base models on this machine a name.",
+    "deprecate": "Warn whoever uses a version.",
     "ls": "List what the registry holds.",
     "publish": "Publish an adapter as a version that never changes.",
     "pull": "Copy a version's files out of the registry.",
     "show": "Show everything recorded about a version.",
     "verify": "Check every byte of a version.",
     "versions": "List the versions of an adapter.",
+    "unyank": "Let a yanked version be found again.",
+    "yank": "Keep a version from being found but by its exact number.",
 }
 
 
@@ -62,7 +65,7 @@ def find_adapter(text: str) -> tuple[Path, ...] | None:
         return None
     from lorry_registry.view import adapter_files
 
-    return adapter_files(store, store.resolve(Reference.parse(text)))
+    return adapter_files(store, store.find(Reference.parse(text)))
 
 
 def list_bases() -> Mapping[str, Path]:

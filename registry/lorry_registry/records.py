@@ -1,7 +1,7 @@
-"""The records of one adapter: its versions, its aliases and its log, each a plain file.
+"""The records of one adapter: its versions, the notes on them, its aliases and its log, each a plain file.
 
-`versions/1.0.0` holds the sha256 of a manifest and is made once, by the first who gets there. `aliases/latest`
-holds a version and is replaced as a whole. `log.jsonl` is only added to.
+`versions/1.0.0` holds the sha256 of a manifest and is made once, by the first who gets there. `notes/1.0.0` and
+`aliases/latest` are replaced as a whole. `log.jsonl` is only added to.
 """
 
 from __future__ import annotations
@@ -9,14 +9,15 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from lorry.errors import Conflict, InvalidArgument, VerificationFailed
+from lorry.errors import Conflict, InvalidArgument, InvalidFile, VerificationFailed
 from lorry_registry import durable
 from lorry_registry.layout import Layout
 from lorry_registry.names import check_name
+from lorry_registry.notes import NOTHING, Note
 from lorry_registry.reference import Alias, Reference
 from lorry_registry.semver import Version
 
@@ -91,6 +92,38 @@ class Records:
         self.log("alias", alias=alias.name, before=str(before) if before else None, after=str(version))
         return True
 
+    def note(self, version: Version) -> Note:
+        """Return what is said of a version; raise VerificationFailed for a damaged note."""
+        path = self._note_file(version)
+        try:
+            return Note.from_bytes(path.read_bytes())
+        except (FileNotFoundError, NotADirectoryError):
+            return NOTHING
+        except InvalidFile as error:
+            raise VerificationFailed(f"{path} is damaged ({error}); yank or deprecate the version again") from error
+
+    def yanked(self, version: Version) -> bool:
+        """Tell whether only its exact number may name a version; raise VerificationFailed for a damaged note."""
+        return self.note(version).yanked is not None
+
+    def say(self, version: Version, said: Mapping[str, str | None], event: str) -> bool:
+        """Change fields of a version's note and log it; return whether it says something else now."""
+        try:
+            before = self.note(version)
+        except VerificationFailed:
+            before = None  # what is said now mends it
+        note = (before or NOTHING)._replace(**said)
+        note = note if note.warns else NOTHING
+        if before == note:
+            return False
+        path = self._note_file(version)
+        durable.make_folder(path.parent)
+        with durable.draft(self._drafts) as draft:
+            durable.write(draft, note.to_bytes())
+            durable.put(draft, path)
+        self.log(event, version=str(version), **note._asdict())
+        return True
+
     def log(self, event: str, **facts: str | None) -> None:
         """Add to the log, with the time in UTC."""
         entry = {"time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "event": event, **facts}
@@ -111,6 +144,9 @@ class Records:
         """Return when each version was published, as the log has it."""
         events = (entry for entry in self.history() if entry.get("event") == "publish")
         return {str(entry.get("version")): str(entry.get("time")) for entry in events}
+
+    def _note_file(self, version: Version) -> Path:
+        return self._folder / "notes" / str(version)
 
     def _version_file(self, version: Version) -> Path:
         return self._folder / "versions" / str(version)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from lorry.errors import NotFound
 from lorry_registry.bases import Bases
 from lorry_registry.card import Card
+from lorry_registry.notes import Note
 from lorry_registry.reference import Alias, Reference, parse_alias
 from lorry_registry.semver import Version
 from lorry_registry.store import LocalStore, Resolved
@@ -82,8 +83,38 @@ class Registry:
             return Resolved(draft.manifest.reference, draft.digest)
 
     def resolve(self, reference: str) -> Resolved:
-        """Find the exact version a reference means; raise NotFound."""
-        return self.store.resolve(Reference.parse(reference))
+        """Find the exact version a reference means; raise NotFound, warn of one that is yanked or deprecated."""
+        return self.store.find(Reference.parse(reference))
+
+    def note(self, reference: str) -> Note:
+        """Return what is said of a version: yanked, deprecated, or nothing."""
+        found = self.store.resolve(Reference.parse(reference)).reference
+        return self.store.records(found).note(found.exact())
+
+    def yank(self, reference: str, reason: str = "", *, replaced_by: str | None = None) -> bool:
+        """Let no range, alias or bare name find an exact version any more; return whether that is new.
+
+        Its bytes stay, and its exact number finds it with a warning. Raises InvalidArgument where the reference
+        is not exact.
+        """
+        return self._say(reference, "yank", yanked=reason, replaced_by=replaced_by)
+
+    def unyank(self, reference: str) -> bool:
+        """Take a yank back; return whether there was one."""
+        return self._say(reference, "unyank", yanked=None)
+
+    def deprecate(self, reference: str, reason: str = "", *, replaced_by: str | None = None) -> bool:
+        """Warn whoever uses an exact version; return whether that is new."""
+        return self._say(reference, "deprecate", deprecated=reason, replaced_by=replaced_by)
+
+    def undeprecate(self, reference: str) -> bool:
+        """Take a deprecation back; return whether there was one."""
+        return self._say(reference, "undeprecate", deprecated=None)
+
+    def _say(self, reference: str, event: str, *, replaced_by: str | None = None, **said: str | None) -> bool:
+        if replaced_by is not None:
+            said["replaced_by"] = str(Reference.parse(replaced_by))
+        return self.store.say(Reference.parse(reference), event, **said)
 
     def manifest(self, reference: str) -> Manifest:
         """Return everything that is recorded about a version."""

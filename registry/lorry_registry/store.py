@@ -7,12 +7,21 @@ stands, whatever happens next.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from lorry.errors import Conflict, InvalidArgument, InvalidFile, LorryError, NotFound, VerificationFailed
+from lorry.errors import (
+    Conflict,
+    InvalidArgument,
+    InvalidFile,
+    LorryError,
+    LorryWarning,
+    NotFound,
+    VerificationFailed,
+)
 from lorry_registry import durable
 from lorry_registry.blobs import Blobs, Content
 from lorry_registry.layout import Layout, default_home
@@ -66,11 +75,19 @@ class LocalStore:
         """Find the version a reference means; raise NotFound saying what there is instead.
 
         Without a selector that is the alias "latest", or where nobody has moved it yet the highest stable
-        version.
+        version. A yanked version is found by its exact number or digest alone.
         """
         found = self._find(reference)
         if found is None:
             raise NotFound(self.missing(reference))
+        return found
+
+    def find(self, reference: Reference) -> Resolved:
+        """Resolve a reference for use: as `resolve`, with a LorryWarning where the version should not be used."""
+        found = self.resolve(reference)
+        note = self.records(found.reference).note(found.reference.exact())
+        if note.warns:
+            warnings.warn(f"{found.reference} is {note}", LorryWarning, stacklevel=3)
         return found
 
     def manifest(self, resolved: Resolved) -> Manifest:
@@ -130,14 +147,31 @@ class LocalStore:
         if not isinstance(reference.selector, Alias):
             raise InvalidArgument(f"{str(reference)!r} names no alias; write {reference.adapter}@stable, say")
         self.resolve(reference.at(version))
+        if self.records(reference).yanked(version):
+            raise Conflict(f"{reference.at(version)} was yanked, and no alias finds it; lorry unyank takes that back")
         self.layout.prepare()
         return self.records(reference).move(reference.selector, version)
+
+    def say(self, reference: Reference, event: str, **said: str | None) -> bool:
+        """Change the note on an exact version and log it as `event`; return whether it says something else now.
+
+        `said` are fields of `Note`. "latest" moves on from a version that is yanked now, and back to one that is
+        no longer.
+        """
+        version = reference.exact()
+        self.resolve(reference)
+        self.layout.prepare()
+        records = self.records(reference)
+        changed = records.say(version, said, event)
+        if any(map(partial(_offered, records), records.versions())):
+            _move_latest(records)
+        return changed
 
     def _follow_up(self, reference: Reference, digest: str, aliases: Iterable[Alias]) -> None:
         """Do what follows the commit point; raise PublishIncomplete naming every step that failed."""
         records, version = self.records(reference), reference.exact()
         steps: dict[str, Callable[[], object]] = {"not logged": lambda: records.log_publish(version, digest)}
-        if version.stable:
+        if _offered(records, version):
             steps[f"alias {LATEST} not moved"] = lambda: _move_latest(records)
         for alias in aliases:
             steps[f"alias {alias} not moved"] = partial(records.move, alias, version)
@@ -158,14 +192,23 @@ class LocalStore:
                 return Resolved(reference, digest) if digest else None
             case Digest(prefix):
                 return self._find_digest(reference, prefix)
+        offered = [version for version in self._meant(reference) if not records.yanked(version)]
+        return self._find(reference.at(max(offered))) if offered else None
+
+    def _meant(self, reference: Reference) -> list[Version]:
+        """Return the versions that a range, an alias or a bare name speaks of, yanked ones too."""
+        records = self.records(reference)
+        match reference.selector:
             case Range() as span:
-                candidates = [version for version in records.versions() if version in span]
+                return [version for version in records.versions() if version in span]
             case Alias() as alias:
-                candidates = [version for version in [records.alias(alias)] if version]
+                return [version for version in [records.alias(alias)] if version]
             case None:
                 latest = records.alias(Alias(LATEST))
-                candidates = [latest] if latest else [version for version in records.versions() if version.stable]
-        return self._find(reference.at(max(candidates))) if candidates else None
+                if latest and not records.yanked(latest):
+                    return [latest]
+                return [version for version in records.versions() if version.stable]
+        return []
 
     def _find_digest(self, reference: Reference, prefix: str) -> Resolved | None:
         every = (self._find(reference.at(version)) for version in self.records(reference).versions())
@@ -182,6 +225,8 @@ class LocalStore:
             advice = f"did you mean {' or '.join(near)}?" if near else "lorry ls lists what there is"
             return f"the registry at {self.layout.home} has no {adapter}; {advice}"
         shown = ", ".join(map(str, versions[: -_SHOWN - 1 : -1])) + (" …" if len(versions) > _SHOWN else "")
+        if yanked := self._yanked(reference):
+            return f"{reference}: what it means was yanked: {yanked}; an exact version is found all the same: {shown}"
         match reference.selector:
             case None:
                 return f"{adapter} has no stable version yet; name one of {shown}"
@@ -191,6 +236,12 @@ class LocalStore:
             case selector:
                 return f"{adapter} has no version {selector}; it has {shown}"
 
+    def _yanked(self, reference: Reference) -> str:
+        """Say why the versions that a reference speaks of are yanked; "" where it speaks of none."""
+        records = self.records(reference)
+        reasons = [(version, records.note(version).yanked) for version in self._meant(reference)[-_SHOWN:]]
+        return "; ".join(f"{version} ({reason or 'no reason given'})" for version, reason in reasons)
+
     def _near(self, reference: Reference) -> list[str]:
         import difflib
 
@@ -199,6 +250,10 @@ class LocalStore:
 
 
 def _move_latest(records: Records) -> None:
-    """Move "latest" to the highest stable version, and look again: another publish may have come between."""
-    while records.move(Alias(LATEST), max(version for version in records.versions() if version.stable)):
+    """Move "latest" to the highest stable version not yanked, and look again: a publish may have come between."""
+    while records.move(Alias(LATEST), max(filter(partial(_offered, records), records.versions()))):
         pass
+
+
+def _offered(records: Records, version: Version) -> bool:
+    return version.stable and not records.yanked(version)

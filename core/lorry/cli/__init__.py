@@ -8,13 +8,14 @@ import importlib
 import io
 import os
 import sys
+import warnings
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from lorry.cli.output import clean, complain, shortened
-from lorry.errors import LorryError
+from lorry.cli.output import clean, complain, note, shortened
+from lorry.errors import LorryError, LorryWarning
 
 if TYPE_CHECKING:
     from lorry.plugin.command import Command
@@ -124,12 +125,25 @@ def cli(quiet: bool) -> None:
     """Read, convert, merge, publish, pull and run diffusion adapters of any make."""
 
 
+def _show_warnings_as_notes() -> None:
+    python_shows = warnings.showwarning
+
+    def show(message: Warning | str, category: type[Warning], *where: Any) -> None:  # noqa: ANN401  passed on as it is
+        if issubclass(category, LorryWarning):
+            note(f"warning: {message}")
+        else:
+            python_shows(message, category, *where)
+
+    warnings.showwarning = show
+
+
 def main() -> None:
     """Run the command line; turn every lorry error into one line and its exit code."""
     # What a start makes (modules, classes, tables) lives to the end: collecting among it finds nothing and takes
     # a tenth of the time of a short command; so does the interpreter's last collection.
     gc.set_threshold(100_000)
     atexit.register(gc.freeze)
+    _show_warnings_as_notes()
     try:
         code = cli.main(prog_name="lorry", standalone_mode=False)
     except (click.exceptions.Abort, KeyboardInterrupt):

@@ -10,6 +10,9 @@ import click
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 reference: Decorator = click.argument("reference", metavar="NS/NAME[@VERSION]")
+exact: Decorator = click.argument("reference", metavar="NS/NAME@VERSION")
+reason: Decorator = click.option("--reason", default="", help="Why; shown to whoever uses it.")
+replaced_by: Decorator = click.option("--replaced-by", metavar="REF", help="What to use instead.")
 adapter: Decorator = click.argument("adapter", metavar="NS/NAME")
 
 

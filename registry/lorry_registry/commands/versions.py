@@ -13,7 +13,7 @@ from lorry_registry.commands import arguments
 @arguments.adapter
 @options.as_json
 def command(adapter: str, as_json: bool) -> None:
-    """List the versions of an adapter, the highest first, with their aliases and when they were published."""
+    """List the versions of an adapter, the highest first, with their aliases, when they were published, and notes."""
     from lorry_registry import Registry
     from lorry_registry.reference import Reference
 
@@ -30,13 +30,20 @@ def command(adapter: str, as_json: bool) -> None:
                     "aliases": names[version],
                     "published": times.get(str(version)),
                     "manifest": records.digest(version),
+                    **{name: text for name, text in records.note(version)._asdict().items() if text is not None},
                 }
                 for version in versions
             ]
         )
         return
     rows = [
-        (version, ", ".join(names[version]), times.get(str(version), ""), arguments.short(records.digest(version)))
+        (
+            version,
+            ", ".join(names[version]),
+            times.get(str(version), ""),
+            arguments.short(records.digest(version)),
+            records.note(version),
+        )
         for version in versions
     ]
-    table(reference.adapter, ("version", "aliases", "published", "manifest"), rows)
+    table(reference.adapter, ("version", "aliases", "published", "manifest", "note"), rows)

@@ -1,0 +1,30 @@
+"""lorry deprecate: warn whoever uses a version."""
+
+from __future__ import annotations
+
+import click
+
+from lorry.cli import options
+from lorry.cli.output import echo, echo_json
+from lorry_registry.commands import arguments
+
+
+@click.command("deprecate")
+@arguments.exact
+@arguments.reason
+@arguments.replaced_by
+@click.option("--undo", is_flag=True, help="Take it back.")
+@options.as_json
+def command(reference: str, reason: str, replaced_by: str | None, undo: bool, as_json: bool) -> None:
+    """Warn whoever uses a version, by whatever name; it is found as before."""
+    from lorry_registry import Registry
+
+    registry = Registry()
+    changed = (
+        registry.undeprecate(reference) if undo else registry.deprecate(reference, reason, replaced_by=replaced_by)
+    )
+    if as_json:
+        echo_json({"reference": reference, "deprecated": not undo, "changed": changed})
+    else:
+        state = "no longer deprecated" if undo else "deprecated"
+        echo(f"{reference} is {state}{'' if changed else ', as before'}")

@@ -1,0 +1,51 @@
+"""Notes on versions: what may be said of one after it was published, beside the manifest that never changes."""
+
+from __future__ import annotations
+
+import json
+from typing import NamedTuple
+
+from lorry.errors import InvalidFile
+
+
+class Note(NamedTuple):
+    """What is said of one version; None where nothing is.
+
+    yanked: the reason; no range, no alias and no bare name finds the version any more, its exact number does.
+    deprecated: the reason; it is still found, with a warning.
+    replaced_by: the reference to use instead.
+    """
+
+    yanked: str | None = None
+    deprecated: str | None = None
+    replaced_by: str | None = None
+
+    @property
+    def warns(self) -> bool:
+        """Whether the version should not be used."""
+        return self.yanked is not None or self.deprecated is not None
+
+    def __str__(self) -> str:
+        said = [("yanked", self.yanked), ("deprecated", self.deprecated)]
+        told = [f"{word}{f': {reason}' if reason else ''}" for word, reason in said if reason is not None]
+        return "; ".join([*told, *([f"use {self.replaced_by} instead"] if self.replaced_by else [])])
+
+    def to_bytes(self) -> bytes:
+        """Write it down as JSON, without what is not said."""
+        said = {name: text for name, text in self._asdict().items() if text is not None}
+        return json.dumps(said, sort_keys=True).encode() + b"\n"
+
+    @staticmethod
+    def from_bytes(data: bytes) -> Note:
+        """Read a note; raise InvalidFile for what is none."""
+        try:
+            said = json.loads(data)
+            found = {name: said.get(name) for name in Note._fields}
+        except (ValueError, AttributeError) as error:
+            raise InvalidFile(f"it is no note: {error}") from error
+        if not all(text is None or isinstance(text, str) for text in found.values()):
+            raise InvalidFile("it is no note: one of its values is not text")
+        return Note(**found)
+
+
+NOTHING = Note()
