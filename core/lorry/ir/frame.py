@@ -17,7 +17,7 @@ class Frame(NamedTuple):
 
     `path` is what was opened: a file, or a folder whose files `source.paths` lists.
     `layers` and `tokens` are the very objects read from it: one that is still in the adapter has not
-    been changed, so its keys are replayed. `claims` lists the keys behind each module path or token text.
+    been changed, so its keys are replayed. `keys` lists those behind each module path or token text.
     """
 
     path: Path
@@ -26,4 +26,4 @@ class Frame(NamedTuple):
     source: TensorMap
     layers: Mapping[ModulePath, tuple[Layer, ...]]
     tokens: Mapping[str, Token]
-    claims: Mapping[ModulePath | str, tuple[str, ...]]
+    keys: Mapping[ModulePath | str, tuple[str, ...]]

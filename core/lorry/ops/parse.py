@@ -29,7 +29,7 @@ class Draft:
     def __init__(self) -> None:
         self.layers: dict[ModulePath, list[Layer]] = {}
         self.tokens: dict[str, Token] = {}
-        self.claims: dict[ModulePath | str, list[str]] = {}
+        self.keys: dict[ModulePath | str, list[str]] = {}
         self.used: dict[str, None] = {}
         self.unmapped: dict[str, str] = {}
         self.ambiguous: dict[tuple[str, str], None] = {}
@@ -137,7 +137,7 @@ class _Parser:
             for name, part in zip(place.target.parts, parts, strict=True):
                 path = ModulePath(place.component, name)
                 self._draft.layers.setdefault(path, []).append(part)
-                self._draft.claims.setdefault(path, []).extend(used)
+                self._draft.keys.setdefault(path, []).extend(used)
             self._draft.used |= dict.fromkeys(used)
         self._draft.unmapped |= reading.left
         if reading.silent and self._header is not None:
@@ -168,7 +168,7 @@ class _Parser:
 
     def _check_new(self, place: Place, keys: Mapping[str, str]) -> None:
         for name in place.target.parts:
-            before = self._draft.claims.get(ModulePath(place.component, name))
+            before = self._draft.keys.get(ModulePath(place.component, name))
             if before:
                 raise InvalidFile(
                     f"{place.component}.{name} is there under two names, in {before[0]!r} and in "
@@ -262,7 +262,7 @@ class _Parser:
             self._draft.unmapped |= {key: reason for key in keys if key not in self._draft.used}
             return
         self._draft.tokens[text] = Token(text=text, vectors=named)
-        self._draft.claims[text] = list(keys)
+        self._draft.keys[text] = list(keys)
         self._draft.used |= dict.fromkeys(keys)
         for key in keys:
             self._draft.unmapped.pop(key, None)

@@ -239,7 +239,7 @@ def _assemble(opened: _Opened, found: Sequence[Candidate], base: str, plugins: H
         source=source,
         layers=layers,
         tokens=dict(draft.tokens),
-        claims={claim: tuple(keys) for claim, keys in draft.claims.items()},
+        keys={what: tuple(keys) for what, keys in draft.keys.items()},
     )
     return Adapter(
         base=base,

@@ -40,9 +40,9 @@ def replay(adapter: Adapter, frame: Frame, *, whole: bool) -> tuple[dict[str, Te
         path for path, layers in adapter.layers.items() if not whole and _same(layers, frame.layers.get(path))
     }
     kept |= {text for text, token in adapter.tokens.items() if frame.tokens.get(text) is token}
-    changed_keys = {key for claim, keys in frame.claims.items() if claim not in kept for key in keys}
-    kept = {claim for claim in kept if not changed_keys & set(frame.claims[claim])}
-    keys = {key for claim in kept for key in frame.claims[claim]} | set(adapter.extras)
+    changed_keys = {key for what, keys in frame.keys.items() if what not in kept for key in keys}
+    kept = {what for what in kept if not changed_keys & set(frame.keys[what])}
+    keys = {key for what in kept for key in frame.keys[what]} | set(adapter.extras)
     rest = replace(
         adapter,
         layers={path: layers for path, layers in adapter.layers.items() if path not in kept},

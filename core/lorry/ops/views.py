@@ -95,7 +95,7 @@ def unjoined(adapter: Adapter, kinds: Mapping[str, Kind]) -> Adapter:
     for frame in adapter.origin:
         groups: dict[tuple[str, ...], list[ModulePath]] = {}
         for path in frame.layers:
-            groups.setdefault(frame.claims[path], []).append(path)
+            groups.setdefault(frame.keys[path], []).append(path)
         for paths in groups.values():
             stacks = [layers.get(path, ()) for path in paths]
             if len(paths) < 2 or any(len(stack) != 1 for stack in stacks):  # noqa: PLR2004  one module is not fused
