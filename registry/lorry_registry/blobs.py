@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -34,11 +36,19 @@ class Blobs:
         return self._folder / sha256[:2] / sha256
 
     def add(self, draft: Path, content: Content) -> None:
-        """Move a synced draft of this content in; a damaged blob of that name is replaced by it."""
+        """Move a synced draft of this content in; a damaged blob of that name is replaced by it.
+
+        A blob that is there already is touched, so that collecting garbage leaves it to whoever relies on it now.
+        """
         target = self.path(content.sha256)
         durable.make_folder(target.parent)
-        if not durable.put_new(draft, target) and not self.intact(content):
-            durable.put(draft, target)
+        while not durable.put_new(draft, target):
+            if not self.intact(content):
+                durable.put(draft, target)
+                return
+            with suppress(FileNotFoundError):  # collected between the two looks: put ours there
+                os.utime(target)
+                return
 
     def add_bytes(self, data: bytes) -> str:
         """Store bytes; return their sha256."""
@@ -68,7 +78,10 @@ class Blobs:
     def intact(self, content: Content) -> bool:
         """Tell whether a blob is there, whole and undamaged."""
         path = self.path(content.sha256)
-        return path.is_file() and path.stat().st_size == content.size and measure(path) == content
+        try:
+            return path.is_file() and path.stat().st_size == content.size and measure(path) == content
+        except FileNotFoundError:
+            return False
 
     def _compare(self, expected: str, found: str | None) -> None:
         if found is None:

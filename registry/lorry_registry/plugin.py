@@ -13,6 +13,8 @@ _COMMANDS = {
     "alias": "Move or list the names that stand for versions.",
     "base": "Give base models on this machine a name.",
     "deprecate": "Warn whoever uses a version.",
+    "fsck": "Check every byte of the registry, and mend it.",
+    "gc": "Delete what no version holds.",
     "ls": "List what the registry holds.",
     "publish": "Publish an adapter as a version that never changes.",
     "pull": "Copy a version's files out of the registry.",

@@ -59,10 +59,13 @@ class Records:
             )
         return new
 
+    def alias_names(self) -> list[str]:
+        """Return the names of all aliases, damaged ones too."""
+        return entries(self._folder / "aliases", lambda name: check_name(name, "alias") == name)
+
     def aliases(self) -> dict[str, Version]:
         """Return what each alias stands for."""
-        names = entries(self._folder / "aliases", lambda name: check_name(name, "alias") == name)
-        found = {name: self.alias(Alias(name)) for name in names}
+        found = {name: self.alias(Alias(name)) for name in self.alias_names()}
         return {name: version for name, version in found.items() if version}
 
     def alias(self, alias: Alias) -> Version | None:
@@ -131,9 +134,11 @@ class Records:
 
     def history(self) -> list[dict[str, Any]]:
         """Return the log, oldest first; a line that a crash tore is left out."""
-        path = self._folder / "log.jsonl"
-        lines = path.read_bytes().splitlines() if path.is_file() else []
-        return [entry for line in lines if isinstance(entry := _json(line), dict)]
+        return [entry for line in self._log_lines() if isinstance(entry := _json(line), dict)]
+
+    def torn_lines(self) -> int:
+        """Count the lines of the log that a crash tore."""
+        return sum(not isinstance(_json(line), dict) for line in self._log_lines())
 
     def log_publish(self, version: Version, digest: str) -> None:
         """Add a publish to the log, unless it stands there."""
@@ -144,6 +149,10 @@ class Records:
         """Return when each version was published, as the log has it."""
         events = (entry for entry in self.history() if entry.get("event") == "publish")
         return {str(entry.get("version")): str(entry.get("time")) for entry in events}
+
+    def _log_lines(self) -> list[bytes]:
+        path = self._folder / "log.jsonl"
+        return path.read_bytes().splitlines() if path.is_file() else []
 
     def _note_file(self, version: Version) -> Path:
         return self._folder / "notes" / str(version)

@@ -16,6 +16,8 @@ from lorry_registry.semver import Version
 from lorry_registry.store import LocalStore, Resolved
 
 if TYPE_CHECKING:
+    from lorry_registry.fsck import Fault
+    from lorry_registry.gc import Garbage
     from lorry_registry.index import Entry
     from lorry_registry.manifest import Manifest
     from lorry_registry.publish import Draft
@@ -154,3 +156,21 @@ class Registry:
         from lorry_registry.index import list_versions
 
         return list_versions(self.store)
+
+    def gc(self, *, grace: float = 3600, dry_run: bool = False) -> tuple[Garbage, ...]:
+        """Delete what no version holds and nobody touched for `grace` seconds; see `lorry_registry.gc`."""
+        from lorry_registry.gc import collect
+
+        return collect(self.store, grace=grace, dry_run=dry_run)
+
+    def fsck(self) -> tuple[Fault, ...]:
+        """Check every record and every byte of the registry; return what is wrong."""
+        from lorry_registry.fsck import check
+
+        return tuple(check(self.store))
+
+    def repair(self, faults: Iterable[Fault], places: Iterable[str | Path] = ()) -> tuple[Fault, ...]:
+        """Mend faults with files of the right content from below `places`; return those that are mended."""
+        from lorry_registry.fsck import repair
+
+        return repair(self.store, faults, [Path(place).expanduser() for place in places])

@@ -1,0 +1,104 @@
+"""Checking a whole registry: every record, every manifest, every byte; and mending what intact bytes are found for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from lorry.errors import LorryError, VerificationFailed
+from lorry_registry import durable
+from lorry_registry.blobs import Content, copy, measure
+from lorry_registry.reference import Alias, Reference
+from lorry_registry.store import LocalStore
+
+if TYPE_CHECKING:
+    from lorry_registry.manifest import Manifest
+
+
+class Fault(NamedTuple):
+    """One thing that is not as it should be; `content` is what must stand at the blob, where one is at fault."""
+
+    where: str
+    what: str
+    content: Content | None = None
+
+
+def check(store: LocalStore) -> Iterator[Fault]:
+    """Yield every fault there is; reads every byte once, however many versions share it."""
+    sound: dict[str, bool] = {}
+    for reference in store.published():
+        yield from _version(store, reference, sound)
+    for adapter in dict.fromkeys(reference.at(None) for reference in store.published()):
+        yield from _records(store, adapter)
+
+
+def repair(store: LocalStore, faults: Iterable[Fault], places: Sequence[Path]) -> tuple[Fault, ...]:
+    """Put intact bytes in place of damaged and missing blobs, from files anywhere below `places` and from views.
+
+    Returns the faults that were mended. Files are told by size and sha256, never by name.
+    """
+    wanted: dict[int, dict[str, Fault]] = {}
+    for fault in faults:
+        if fault.content:
+            wanted.setdefault(fault.content.size, {})[fault.content.sha256] = fault
+    mended: list[Fault] = []
+    for path in _files([*places, store.layout.views]):
+        found = wanted.get(path.stat().st_size, {})
+        if found and (fault := found.pop(measure(path).sha256, None)) and _mend(store, path, fault):
+            mended.append(fault)
+    return tuple(mended)
+
+
+def _version(store: LocalStore, reference: Reference, sound: dict[str, bool]) -> Iterator[Fault]:
+    try:
+        manifest = store.manifest(store.resolve(reference))
+    except LorryError as error:
+        yield Fault(str(reference), str(error))
+        return
+    for content, path in _contents(manifest):
+        if content.sha256 not in sound:
+            sound[content.sha256] = store.blobs.intact(content)
+        if not sound[content.sha256]:
+            state = "damaged" if store.blobs.path(content.sha256).is_file() else "missing"
+            yield Fault(f"{reference}: {path}", f"its blob {content.sha256} is {state}", content)
+
+
+def _contents(manifest: Manifest) -> Iterator[tuple[Content, str]]:
+    for file in manifest.files:
+        yield Content(file.sha256, file.size), file.path
+
+
+def _records(store: LocalStore, adapter: Reference) -> Iterator[Fault]:
+    records = store.records(adapter)
+    versions = records.versions()
+    for version in versions:
+        try:
+            records.note(version)
+        except VerificationFailed as error:
+            yield Fault(str(adapter.at(version)), str(error))
+    for name in records.alias_names():
+        where = str(adapter.at(Alias(name)))
+        try:
+            target = records.alias(Alias(name))
+        except VerificationFailed as error:
+            yield Fault(where, str(error))
+            continue
+        if target not in versions:
+            yield Fault(where, f"it stands for {target}, which is not published; set it again")
+    if torn := records.torn_lines():
+        yield Fault(str(adapter), f"{torn} lines of its log are torn; the others are read all the same")
+
+
+def _mend(store: LocalStore, path: Path, fault: Fault) -> bool:
+    with durable.draft(store.layout.drafts) as draft:
+        content = copy(path, draft, durable.READ_ONLY)
+        if content != fault.content:  # it changed meanwhile
+            return False
+        store.blobs.add(draft, content)
+    return True
+
+
+def _files(places: Iterable[Path]) -> Iterator[Path]:
+    for place in places:
+        yield from (path for path in [place, *place.rglob("*")] if path.is_file() and not path.is_symlink())

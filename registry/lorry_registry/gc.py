@@ -1,0 +1,105 @@
+"""Collecting garbage: what crashes and interrupted commands left, and nothing else.
+
+Garbage are blobs that no version holds, drafts, and views of versions that are gone. What was touched within the
+grace period stays, for somebody may be at work on it: a publish touches the blobs it finds there already, and
+collecting looks once more after it has taken one away.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from lorry.errors import LorryError, VerificationFailed
+from lorry_registry import durable
+from lorry_registry.store import LocalStore
+
+HOUR = 3600.0
+
+
+class Garbage(NamedTuple):
+    """One thing nobody needs: a blob, a draft or a view, and the bytes it takes."""
+
+    what: str
+    path: Path
+    size: int
+
+
+def collect(store: LocalStore, *, grace: float = HOUR, dry_run: bool = False) -> tuple[Garbage, ...]:
+    """Delete garbage that nobody touched for `grace` seconds, and return it; `dry_run` only returns it.
+
+    Raises VerificationFailed, and deletes nothing, where a manifest cannot be read: what it holds is not known.
+    """
+    if not store.layout.home.is_dir():
+        return ()
+    held = _held(store)
+    before = _now(store) - grace
+    found = [each for each in _unneeded(store, held) if _touched(each.path) < before]
+    return tuple(found if dry_run else (each for each in found if _delete(store, each, before)))
+
+
+def _held(store: LocalStore) -> frozenset[str]:
+    """Return the sha256 of every manifest and of every file in one."""
+    held: set[str] = set()
+    for reference in store.published():
+        try:
+            digest = store.resolve(reference).digest
+            held |= {digest, *(file["sha256"] for file in json.loads(store.blobs.read(digest))["files"])}
+        except (LorryError, ValueError, KeyError, TypeError) as error:
+            raise VerificationFailed(
+                f"{reference} cannot be read ({error}), so what it holds is not known; nothing was deleted. "
+                "Mend it first: lorry fsck"
+            ) from error
+    return frozenset(held)
+
+
+def _unneeded(store: LocalStore, held: frozenset[str]) -> Iterator[Garbage]:
+    for blob in _within(store.layout.blobs, "*/*"):
+        if blob.name not in held:
+            yield Garbage("blob", blob, blob.stat().st_size)
+    for draft in _within(store.layout.drafts, "*"):
+        yield Garbage("draft", draft, _size(draft))
+    for view in _within(store.layout.views, "*"):
+        if view.name not in held:
+            yield Garbage("view", view, _size(view))
+
+
+def _delete(store: LocalStore, garbage: Garbage, before: float) -> bool:
+    """Take it out of its place and look again; return whether it is gone for good."""
+    with durable.draft(store.layout.drafts) as aside:
+        try:
+            garbage.path.rename(aside)
+        except FileNotFoundError:  # another collection was first, or the draft got its name
+            return False
+        if garbage.what == "blob" and _touched(aside) >= before:
+            durable.put_new(aside, garbage.path)
+            return False
+    return True
+
+
+def _now(store: LocalStore) -> float:
+    """Return the time as the disk has it: over a network its clock may differ from ours."""
+    store.layout.prepare()
+    with durable.draft(store.layout.drafts) as draft:
+        draft.touch()
+        return draft.stat().st_mtime
+
+
+def _touched(path: Path) -> float:
+    return max(each.lstat().st_mtime for each in [path, *_files(path)])
+
+
+def _size(path: Path) -> int:
+    """Return the bytes of a file or folder; hard links to blobs take none."""
+    files = [path, *_files(path)]
+    return sum(each.lstat().st_size for each in files if not each.is_dir() and each.lstat().st_nlink == 1)
+
+
+def _files(path: Path) -> Iterable[Path]:
+    return path.rglob("*") if path.is_dir() else ()
+
+
+def _within(folder: Path, pattern: str) -> list[Path]:
+    return sorted(folder.glob(pattern))

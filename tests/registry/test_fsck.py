@@ -1,0 +1,108 @@
+"""Checking a whole registry finds every kind of damage, and mends what intact bytes are found for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from lorry.cli import cli
+from lorry.errors import VerificationFailed
+from lorry_registry import Registry
+
+
+def weights(registry: Registry) -> Path:
+    (file,) = registry.manifest("demo/cat").files
+    return registry.store.blobs.path(file.sha256)
+
+
+def flip_a_bit(registry: Registry) -> None:
+    path = weights(registry)
+    path.chmod(0o644)
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 4
+    path.write_bytes(data)
+
+
+def truncate(registry: Registry) -> None:
+    path = weights(registry)
+    path.chmod(0o644)
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def lose(registry: Registry) -> None:
+    weights(registry).unlink()
+
+
+def damage_the_manifest(registry: Registry) -> None:
+    path = registry.store.blobs.path(registry.resolve("demo/cat").digest)
+    path.chmod(0o644)
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def damage_the_record(registry: Registry) -> None:
+    path = registry.home / "names/demo/cat/versions/1.0.0"
+    path.chmod(0o644)
+    path.write_text("abc\n")
+
+
+def damage_an_alias(registry: Registry) -> None:
+    (registry.home / "names/demo/cat/aliases/latest").write_text("?\n")
+
+
+def lead_an_alias_nowhere(registry: Registry) -> None:
+    (registry.home / "names/demo/cat/aliases/latest").write_text("7.0.0\n")
+
+
+def damage_a_note(registry: Registry) -> None:
+    registry.yank("demo/cat@1.0.0")
+    (registry.home / "names/demo/cat/notes/1.0.0").write_bytes(b"\0")
+
+
+def tear_the_log(registry: Registry) -> None:
+    with (registry.home / "names/demo/cat/log.jsonl").open("ab") as log:
+        log.write(b'{"time": "20')
+
+
+DAMAGE = [
+    (flip_a_bit, "is damaged"),
+    (truncate, "is damaged"),
+    (lose, "is missing"),
+    (damage_the_manifest, "its manifest"),
+    (damage_the_record, "it is no sha256"),
+    (damage_an_alias, "set the alias again"),
+    (lead_an_alias_nowhere, "not published"),
+    (damage_a_note, "yank or deprecate the version again"),
+    (tear_the_log, "1 lines of its log are torn"),
+]
+
+
+def test_a_sound_registry_has_no_faults(published: Registry) -> None:
+    assert published.fsck() == ()
+    result = CliRunner().invoke(cli, ["fsck"])
+    assert (result.exit_code, result.stdout) == (0, f"{published.home} is intact\n")
+
+
+@pytest.mark.parametrize(("damage", "told"), DAMAGE, ids=lambda each: getattr(each, "__name__", None))
+def test_every_damage_is_found(damage: Callable[[Registry], None], told: str, published: Registry) -> None:
+    damage(published)
+    (fault,) = published.fsck()
+    assert "demo/cat" in fault.where
+    assert told in fault.what
+    assert isinstance(CliRunner().invoke(cli, ["fsck"]).exception, VerificationFailed)
+
+
+@pytest.mark.parametrize("damage", [flip_a_bit, truncate, lose])
+def test_damaged_files_are_mended_from_anywhere(
+    damage: Callable[[Registry], None], published: Registry, lora: Path, tmp_path: Path
+) -> None:
+    damage(published)
+    faults = published.fsck()
+    assert published.repair(faults, [tmp_path / "nowhere"]) == ()
+    lora.rename(tmp_path / "called otherwise")
+    told = json.loads(CliRunner().invoke(cli, ["fsck", "--from", str(tmp_path), "--json"]).stdout)
+    assert [len(told[name]) for name in ("faults", "mended", "left")] == [1, 1, 0]
+    assert published.verify("demo/cat")
