@@ -1,0 +1,78 @@
+"""Finding NaN and infinity in a tensor's bytes, without torch: a nanosecond a byte, in pieces of a mebibyte.
+
+A float is not finite where every bit of its exponent is set (IEEE 754-2019, section 3.4; in F8_E4M3, the OCP 8-bit
+Floating Point Specification 1.0, only where every bit but the sign is). Then adding one to the exponent's lowest bit
+carries into the sign's place, whatever stood there having been masked out: for all numbers of a piece at once, held as
+one large integer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cache
+from typing import NamedTuple
+
+from lorry.ir.tensor import TensorRef
+
+_PIECE = 1 << 20
+_WHOLE = 64 << 20
+"""Tensors up to this size are read at once: one stored transposed is put in order for every reading."""
+
+_FORMS = {
+    "F64": (64, 0x7FF0_0000_0000_0000, 0x0010_0000_0000_0000),
+    "F32": (32, 0x7F80_0000, 0x0080_0000),
+    "C64": (32, 0x7F80_0000, 0x0080_0000),
+    "F16": (16, 0x7C00, 0x0400),
+    "BF16": (16, 0x7F80, 0x0080),
+    "F8_E5M2": (8, 0x7C, 0x04),
+    "F8_E4M3": (8, 0x7F, 0x01),
+}
+"""Width in bits, the bits that are all set in what is not finite, and the lowest of them."""
+
+_NAN_BYTES = {"F8_E4M3FNUZ": b"\x80", "F8_E5M2FNUZ": b"\x80", "F8_E8M0": b"\xff"}
+"""The one byte that is NaN, in dtypes that have no infinity."""
+
+
+class _Masks(NamedTuple):
+    exponents: int
+    ones: int
+    signs: int
+
+
+def finite(ref: TensorRef) -> bool:
+    """Tell whether no number of a tensor is NaN or infinite; those of integer dtypes never are."""
+    if ref.dtype in _NAN_BYTES:
+        return not any(_NAN_BYTES[ref.dtype] in piece for piece in _pieces(ref))
+    if ref.dtype not in _FORMS:
+        return True
+    masks = _masks(ref.dtype)
+    for piece in _pieces(ref):
+        numbers = int.from_bytes(piece, "little")
+        if ((numbers & masks.exponents) + masks.ones) & masks.signs:
+            return False
+    return True
+
+
+@cache
+def _masks(dtype: str) -> _Masks:
+    width, exponent, lowest = _FORMS[dtype]
+    nbytes = width // 8
+    return _Masks(
+        *(
+            int.from_bytes(bits.to_bytes(nbytes, "little") * (_PIECE // nbytes), "little")
+            for bits in (exponent, lowest, 1 << width - 1)
+        )
+    )
+
+
+def _pieces(ref: TensorRef) -> Iterator[memoryview]:
+    if ref.nbytes <= _WHOLE:
+        data = memoryview(ref.tobytes())
+        yield from (data[at : at + _PIECE] for at in range(0, len(data), _PIECE))
+        return
+    buffer = memoryview(bytearray(_PIECE))
+    for source, start, stop in ref.segments:
+        for at in range(start, stop, _PIECE):
+            piece = buffer[: min(_PIECE, stop - at)]
+            source.read_into(at, piece)
+            yield piece
