@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from fnmatch import fnmatch
 from pathlib import Path
 
 import click
@@ -61,6 +62,14 @@ def test_every_setting_is_in_the_reference_and_the_other_way_round() -> None:
     told = set(re.findall(r"^\| `(LORRY_\w+)` \|", read("settings.md"), re.MULTILINE))
     assert {name for name in used if name.startswith("LORRY_")} == told
     assert not [name for name in used if f"`{name}`" not in read("settings.md")]
+
+
+def test_every_operation_has_its_place_in_the_architecture() -> None:
+    text = (ROOT / "docs" / "explanation" / "architecture.md").read_text(encoding="utf-8")
+    table = text.partition("files of `core/lorry/ops`")[2].partition("\n\n")[0]
+    patterns = re.findall(r"`([\w*]+)`", table)
+    files = [path.stem for path in (ROOT / "core" / "lorry" / "ops").glob("[!_]*.py")]
+    assert not [file for file in files if not any(fnmatch(file, each) for each in patterns)], "add it to that table"
 
 
 @pytest.mark.parametrize("path", TEXTS, ids=lambda path: path.relative_to(ROOT).as_posix())

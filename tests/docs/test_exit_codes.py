@@ -170,8 +170,13 @@ SITUATIONS: Mapping[str, Callable[[Path], Call]] = {
     "a missing argument": lambda _: call("inspect"),
     "a command that does not exist": lambda _: call("inspekt"),
     "a strength that is no number": lambda folder: call(
-        "merge", f"{lora(folder / 'a.safetensors')}:nan", "-o", folder / "merged.safetensors"
+        "merge", f"{lora(folder / 'a.safetensors')}:strong", "-o", folder / "merged.safetensors"
     ),
+    "a number outside its range": lambda folder: call("diff", folder / "a", folder / "b", "--top", "-3"),
+    "an output whose suffix means another format": lambda folder: call(
+        "convert", lora(folder / "a.safetensors"), "--to", "diffusers", "-o", folder / "out.ckpt"
+    ),
+    "`LORRY_HOME` that is a file": lambda folder: call("ls", LORRY_HOME=str(written(folder / "home", b""))),
     "a plugin name in `LORRY_PLUGINS` that is not installed": lambda _: call("plugins", LORRY_PLUGINS="kohia"),
     "a path that is not there": lambda folder: call("inspect", folder / "nowhere.safetensors"),
     "a format name that is not installed": lambda folder: call(
@@ -192,11 +197,15 @@ SITUATIONS: Mapping[str, Callable[[Path], Call]] = {
     "a picture": lambda folder: call(
         "inspect", written(folder / "picture.safetensors", b"\x89PNG\r\n\x1a\n" + bytes(64))
     ),
+    "a pipe, a socket or a device in place of a file": lambda _: call("inspect", os.devnull),
     "a web page saved in place of a file": lambda folder: call(
         "inspect", written(folder / "page.safetensors", b"<!DOCTYPE html><title>Please log in</title>")
     ),
     "a base model's weights in place of an adapter": lambda _: call(
         "merge", TOYBOX_SD_UNET, "-o", "merged.safetensors"
+    ),
+    "an adapter in place of a base model": lambda folder: call(
+        "bake", lora(folder / "a.safetensors"), folder / "a.safetensors", "-o", folder / "baked"
     ),
     "an adapter for another base": other_base,
     "an adapter for the same base in another size": lambda folder: call(

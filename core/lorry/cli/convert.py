@@ -50,7 +50,7 @@ def command(
     """Write the adapter at PATH in another format at OUTPUT.
 
     Numbers are kept bit for bit unless a fused module has to be joined or --dtype rounds them. Converting
-    a converted file back gives the first file again, byte for byte, where only names change.
+    a converted file straight back gives the first file again, byte for byte, where only names change.
 
     With --out-dir or --in-place every PATH is an adapter, or a folder of adapters at any depth. What cannot be
     converted is told at the end, and the others are done. In place, a file is replaced when its successor is
