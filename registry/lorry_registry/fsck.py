@@ -44,9 +44,10 @@ def repair(store: LocalStore, faults: Iterable[Fault], places: Sequence[Path]) -
             wanted.setdefault(fault.content.size, {})[fault.content.sha256] = fault
     mended: list[Fault] = []
     for path in _files([*places, store.layout.views]):
-        found = wanted.get(path.stat().st_size, {})
-        if found and (fault := found.pop(measure(path).sha256, None)) and _mend(store, path, fault):
-            mended.append(fault)
+        found = wanted.get(path.stat().st_size)
+        match = found.get(measure(path).sha256) if found else None
+        if match and match not in mended and _mend(store, path, match):
+            mended.append(match)
     return tuple(mended)
 
 

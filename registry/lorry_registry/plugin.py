@@ -15,6 +15,7 @@ _COMMANDS = {
     "deprecate": "Warn whoever uses a version.",
     "fsck": "Check every byte of the registry, and mend it.",
     "gc": "Delete what no version holds.",
+    "lineage": "Show what a version was made from.",
     "ls": "List what the registry holds.",
     "publish": "Publish an adapter as a version that never changes.",
     "pull": "Copy a version's files out of the registry.",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +16,7 @@ from lorry_registry.semver import Version
 from lorry_registry.store import LocalStore, Resolved
 
 if TYPE_CHECKING:
+    from lorry_registry.ancestry import Made
     from lorry_registry.fsck import Fault
     from lorry_registry.gc import Garbage
     from lorry_registry.index import Entry
@@ -156,6 +157,18 @@ class Registry:
         from lorry_registry.index import list_versions
 
         return list_versions(self.store)
+
+    def lineage(self, reference: str) -> Mapping[str, Made]:
+        """Return a version and all it was made from, by digest; see `lorry_registry.ancestry`."""
+        from lorry_registry.ancestry import ancestry
+
+        return ancestry(self.store, self.resolve(reference))
+
+    def descendants(self, reference: str) -> tuple[Resolved, ...]:
+        """Return the versions that were made from this one directly."""
+        from lorry_registry.ancestry import descendants
+
+        return descendants(self.store, self.resolve(reference))
 
     def gc(self, *, grace: float = 3600, dry_run: bool = False) -> tuple[Garbage, ...]:
         """Delete what no version holds and nobody touched for `grace` seconds; see `lorry_registry.gc`."""
