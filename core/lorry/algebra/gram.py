@@ -1,7 +1,7 @@
-"""Inner products, norms and overlaps of deltas in factors, none of them ever built.
+"""Inner products, norms and overlaps of deltas; of those in factors, without ever building them.
 
-With ΔWᵢ = Uᵢ·Dᵢ, ⟨ΔWᵢ, ΔWⱼ⟩ = tr((UᵢᵀUⱼ)(DⱼDᵢᵀ)): all of them come from the blocks of two small products of the
-factors put side by side. Everything is in float64.
+With ΔWᵢ = Uᵢ·Dᵢ, ⟨ΔWᵢ, ΔWⱼ⟩ = tr((UᵢᵀUⱼ)(DⱼDᵢᵀ)), and with a whole delta T, ⟨ΔWᵢ, T⟩ = tr((UᵢᵀT)Dᵢᵀ). Everything
+is in float64.
 """
 
 from __future__ import annotations
@@ -15,20 +15,37 @@ from lorry.plugin.kind import Factors
 if TYPE_CHECKING:
     from torch import Tensor
 
+    Delta = Factors | Tensor
+    """A delta in factors, or whole as a matrix (out, in · kernel)."""
+
 _DEPENDENT = 1e-5
 """Directions with a singular value below this share of the largest are rounding of float32 factors, no subspace."""
 
 
-def gram(deltas: Sequence[Factors]) -> Tensor:
+def gram(deltas: Sequence[Delta]) -> Tensor:
     """Return ⟨ΔWᵢ, ΔWⱼ⟩ as an (n, n) matrix; a delta of rank 0 is nothing."""
     import torch
 
-    ups = torch.cat([each.up.double() for each in deltas], 1)
-    downs = torch.cat([each.down.double() for each in deltas])
-    products = (ups.mT @ ups) * (downs @ downs.mT)
-    ranks = [each.up.shape[1] for each in deltas]
-    sums = [torch.stack([block.sum() for block in row.split(ranks, 1)]) for row in products.split(ranks)]
-    return torch.stack(sums)
+    wide = [_double(each) for each in deltas]
+    products = torch.zeros(len(wide), len(wide), dtype=torch.float64)
+    for row, one in enumerate(wide):
+        for column, other in enumerate(wide[: row + 1]):
+            products[row, column] = products[column, row] = _inner(one, other)
+    return products
+
+
+def _inner(one: Delta, other: Delta) -> Tensor:
+    if isinstance(one, Factors) and isinstance(other, Factors):
+        return ((one.up.mT @ other.up) * (one.down @ other.down.mT)).sum()
+    if isinstance(one, Factors):
+        return ((one.up.mT @ other) * one.down).sum()  # type: ignore[operator]
+    if isinstance(other, Factors):
+        return _inner(other, one)
+    return (one * other).sum()
+
+
+def _double(delta: Delta) -> Delta:
+    return Factors(delta.down.double(), delta.up.double()) if isinstance(delta, Factors) else delta.double()
 
 
 def norm(delta: Factors) -> float:

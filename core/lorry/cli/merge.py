@@ -2,19 +2,58 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
 import click
 
 from lorry.cli import options
-from lorry.cli.output import count, echo, echo_json
+from lorry.cli.output import columns, count, echo, echo_json, note
+from lorry.errors import InvalidArgument
 from lorry.ir.adapter import Adapter
+
+if TYPE_CHECKING:
+    from lorry.ops.merge import MergedLayer
+
+_SHOWN = 12
+"""How many layers a report shows; --json has all."""
+
+
+def _list_methods(context: click.Context, _: click.Parameter, wanted: bool) -> None:
+    if not wanted:
+        return
+    from lorry.ops.settings import accepts
+    from lorry.plugin.host import host
+
+    for method in host().merge_methods().values():
+        echo(f"{method.name}: {method.title}\n    {method.formula}\n    {method.source}")
+        for option in method.options:
+            default = "" if option.default is None else f", {option.default} by default"
+            echo(f"    --set {option.name}=…  {option.help} ({accepts(option)}{default})")
+    context.exit()
 
 
 @click.command("merge")
 @click.argument("adapters", nargs=-1, required=True, metavar="ADAPTER[:WEIGHT]...")
 @options.output
-@click.option("--method", default="sum", show_default=True, help="How: sum is exactly Σ wᵢ·ΔWᵢ.")
+@click.option("--method", default="sum", show_default=True, help="How to merge; sum is exactly Σ wᵢ·ΔWᵢ.")
+@click.option(
+    "--methods",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_list_methods,
+    help="List the methods with formula, source and options, and exit.",
+)
+@click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Set an option of the method.")
+@options.weights
+@click.option(
+    "--rank", type=click.IntRange(1), help="Cut every layer to this rank in the best way, and say what that costs."
+)
+@options.base
 @click.option("--to", "target", metavar="FORMAT", help="Format of the result; that of the first adapter if not given.")
 @options.dtype
+@click.option("--report", is_flag=True, help="Show where the adapters meet, and what became of every layer.")
 @options.partial
 @options.force
 @options.as_json
@@ -22,8 +61,13 @@ def command(
     adapters: tuple[str, ...],
     output: str,
     method: str,
+    settings: tuple[str, ...],
+    weights: tuple[str, ...],
+    rank: int | None,
+    base: str | None,
     target: str | None,
     dtype: str | None,
+    report: bool,
     partial: bool,
     force: bool,
     as_json: bool,
@@ -31,19 +75,33 @@ def command(
     """Make one adapter of several, each with a weight: lorry merge a.safetensors:0.7 b.safetensors -o c.safetensors.
 
     Ranks add up under sum; where a weight cannot be folded into the stored dtype without rounding, the result
-    is float32, and --dtype rounds it.
+    is float32, and --dtype rounds it. What has no factors becomes a full difference, or is cut to --rank.
     """
+    from lorry.ops.base import open_base
+    from lorry.ops.interference import interference
     from lorry.ops.merge import merge
     from lorry.ops.read import open_adapter
     from lorry.ops.recipe import recipe
     from lorry.ops.write import save
 
-    pairs = [(open_adapter(path), weight) for path, weight in map(options.with_strength, adapters)]
-    merged = merge(pairs, method, partial=partial)
+    opened = open_base(base) if base else None
+    pairs = [(open_adapter(path, base=opened), weight) for path, weight in map(options.with_strength, adapters)]
+    chosen = dict(_setting(each) for each in settings)
+    layers: list[MergedLayer] = []
+    merged = merge(
+        pairs, method, weights=weights, options=chosen, rank=rank, base=opened, partial=partial, told=layers.append
+    )
+    met = interference(pairs, weights=weights, base=opened) if report and len(pairs) > 1 else None
     wanted = target or _dialect(pairs[0][0])
-    told = recipe("merge", pairs, {"method": method, "format": wanted, "dtype": dtype})
+    how: dict[str, Any] = {"method": method, "format": wanted, "dtype": dtype}
+    how |= {"options": chosen} if chosen else {}
+    how |= {"weights": list(weights)} if weights else {}
+    how |= {"rank": rank} if rank else {}
+    told = recipe("merge", pairs, how)
     saved = save(merged, output, wanted, dtype=dtype, force=force, metadata=told)
     if as_json:
+        from lorry.cli.meetings import as_dicts
+
         echo_json(
             {
                 "output": str(saved.path),
@@ -51,13 +109,49 @@ def command(
                 "layers": len(merged.layers),
                 "tokens": sorted(merged.tokens),
                 "tensors_written": saved.tensors,
+                "max_error": max((each.error for each in layers), default=0.0),
+                **({"meetings": as_dicts(met)} if met else {}),
+                **({"merged": [_as_dict(each) for each in layers]} if report else {}),
             }
         )
-    else:
-        made = f"{count(len(merged.layers), 'module')}, {count(saved.tensors, 'tensor')}"
-        echo(f"{saved.path}: {count(len(pairs), 'adapter')} merged by {method}, {made}")
-        if saved.renamed:
-            echo(saved.renamed)
+        return
+    if report:
+        _show(layers)
+    if met:
+        from lorry.cli.meetings import show
+
+        show(met, [str(path) for path in adapters], top=_SHOWN)
+    made = f"{count(len(merged.layers), 'module')}, {count(saved.tensors, 'tensor')}{_worst(layers)}"
+    echo(f"{saved.path}: {count(len(pairs), 'adapter')} merged by {method}, {made}")
+    if saved.renamed:
+        echo(saved.renamed)
+    full = sum(each.form == "full" for each in layers)
+    if full:
+        size = "as large as the weights themselves; --rank N makes low-rank layers"
+        note(f"{count(full, 'layer')} became full differences, {size}")
+
+
+def _worst(layers: Sequence[MergedLayer]) -> str:
+    worst = max(layers, key=lambda each: each.error, default=None)
+    return f", error up to {worst.error:.2g} at {worst.path}" if worst and worst.error else ""
+
+
+def _show(layers: Sequence[MergedLayer]) -> None:
+    worst = sorted(layers, key=lambda each: -each.error)[:_SHOWN]
+    rows = [(each.form, each.rank or "", f"{each.error:.2g}", f"{each.path}.{each.param}") for each in worst]
+    columns(("form", "rank", "error", "parameter"), rows)
+    echo()
+
+
+def _as_dict(layer: MergedLayer) -> dict[str, Any]:
+    return {**layer._asdict(), "path": str(layer.path)}
+
+
+def _setting(text: str) -> tuple[str, str]:
+    name, sign, value = text.partition("=")
+    if not sign or not name or not value:
+        raise InvalidArgument(f"--set {text} is no setting; write NAME=VALUE, as in density=0.5")
+    return name, value
 
 
 def _dialect(adapter: Adapter) -> str:

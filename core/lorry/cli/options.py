@@ -18,6 +18,13 @@ output: Decorator = click.option("-o", "--output", required=True, type=click.Pat
 force: Decorator = click.option("--force", is_flag=True, help="Replace what is at the output.")
 base: Decorator = click.option("--base", metavar="BASE", help="The base model: a folder, or a name (lorry base ls).")
 partial: Decorator = click.option("--partial", is_flag=True, help="Go on with the part that is understood.")
+weights: Decorator = click.option(
+    "--weights",
+    multiple=True,
+    metavar="SPEC|FILE",
+    help="Weights by component, block, module or preset, as in 'unet=0.7, text_encoder=0' or 'b-lora-style'; given "
+    "once for all adapters, or once for each in their order.",
+)
 dtype: Decorator = click.option(
     "--dtype",
     type=click.Choice(["F32", "F16", "BF16"]),

@@ -19,7 +19,7 @@ from lorry.ops.base import Base
 from lorry.ops.deltas import Deltas, Parameter, biases, by_parameter
 from lorry.ops.merged_layer import Made, Target, kept, low_rank, whole
 from lorry.ops.read import check_fits
-from lorry.ops.selection import Selection, read_selection
+from lorry.ops.selection import Selection, read_selections
 from lorry.ops.settings import settings
 from lorry.plugin.host import Host, host
 from lorry.plugin.merge_method import DenseTerm, FactoredTerm, MergeMethod, Site
@@ -87,7 +87,7 @@ def merge(  # noqa: PLR0913  every option is a keyword with a default
         rank=rank,
         deltas=Deltas(base, plugins, device),
         pairs=pairs,
-        selections=_selections(weights, pairs, plugins),
+        selections=read_selections(weights, [adapter for adapter, _ in pairs], plugins),
     )
     tokens = _tokens([adapter for adapter, _ in pairs])
     if any(adapter.layers for adapter, _ in pairs):
@@ -225,18 +225,6 @@ def _check_alike(adapters: Sequence[Adapter], base: Base | None, plugins: Host) 
 def _check_count(method: MergeMethod, count: int) -> None:
     if method.count is not None and count != method.count:
         raise InvalidArgument(f"{method.name} takes {method.count} adapters, not {count}")
-
-
-def _selections(
-    weights: Sequence[str | Selection], pairs: Sequence[tuple[Adapter, float]], plugins: Host
-) -> list[Selection]:
-    if len(weights) not in (0, 1, len(pairs)):
-        raise InvalidArgument(f"{len(weights)} weights for {len(pairs)} adapters; give one for all, or one for each")
-    table = plugins.get("base_models", pairs[0][0].base)
-    read = [each if isinstance(each, Selection) else read_selection(each, table) for each in weights]
-    for each in read:
-        each.check(path for adapter, _ in pairs for path in adapter.layers)
-    return read if len(read) == len(pairs) else (read or [Selection()]) * len(pairs)
 
 
 def _tokens(adapters: Sequence[Adapter]) -> dict[str, Token]:

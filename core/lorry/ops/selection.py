@@ -19,13 +19,15 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from lorry.errors import InvalidArgument
+from lorry.ir.adapter import Adapter
 from lorry.ir.module_path import ModulePath
 from lorry.plugin.base_model import BaseModel
+from lorry.plugin.host import Host
 
 _RULES = re.compile(r"(?:/(?:\\.|[^/\\\n])*/|[^,\n])+")
 _COMMENT = re.compile(r"(?:^|\s)#.*", re.MULTILINE)
@@ -75,6 +77,20 @@ def to_text(weights: Mapping[ModulePath, float]) -> str:
 def read_selection(spec: str, base: BaseModel) -> Selection:
     """Read a SPEC, or a file with one in it; raise InvalidArgument naming the rule that cannot be read."""
     return Selection(tuple(_rules(_text(spec), base)))
+
+
+def read_selections(specs: Sequence[str | Selection], adapters: Sequence[Adapter], plugins: Host) -> list[Selection]:
+    """Return a selection for each adapter, from none, from one for all or from one for each.
+
+    Raises InvalidArgument for another number of them, and for a rule that is for no module of any adapter.
+    """
+    if len(specs) not in (0, 1, len(adapters)):
+        raise InvalidArgument(f"{len(specs)} weights for {len(adapters)} adapters; give one for all, or one for each")
+    base = plugins.get("base_models", adapters[0].base)
+    read = [each if isinstance(each, Selection) else read_selection(each, base) for each in specs]
+    for each in read:
+        each.check(path for adapter in adapters for path in adapter.layers)
+    return read if len(read) == len(adapters) else (read or [Selection()]) * len(adapters)
 
 
 def _text(spec: str) -> str:
