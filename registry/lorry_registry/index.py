@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,15 +19,18 @@ from lorry_registry.reference import Reference
 from lorry_registry.semver import Version
 from lorry_registry.store import LocalStore
 
-_SCHEMA = 1
+_SCHEMA = 2
 _TABLES = """
 CREATE TABLE version (
     adapter TEXT, version TEXT, manifest TEXT, title TEXT, kinds TEXT, format TEXT, base TEXT, size INTEGER,
-    fault TEXT, PRIMARY KEY (adapter, version)
+    fault TEXT, words TEXT, prose TEXT, PRIMARY KEY (adapter, version)
 ) WITHOUT ROWID;
 CREATE TABLE file (sha256 TEXT, adapter TEXT, version TEXT);
 CREATE INDEX file_sha256 ON file (sha256);
 """
+
+
+_COLUMNS = "adapter, version, manifest, title, kinds, format, base, size, fault"
 
 
 class Entry(NamedTuple):
@@ -46,11 +49,27 @@ class Entry(NamedTuple):
 def list_versions(store: LocalStore) -> list[Entry]:
     """Return every version of every adapter: by name, and the lowest version first."""
     with _opened(store) as connection:
+        rows = connection.execute(f"SELECT {_COLUMNS} FROM version").fetchall()  # noqa: S608  a literal
+    return sorted((_entry(*row) for row in rows), key=_order)
+
+
+def search(store: LocalStore, words: Sequence[str], *, base: str = "", kind: str = "") -> list[Entry]:
+    """Return the versions that every one of `words` stands somewhere in, upper and lower case alike.
+
+    Looked at are name, title, tags, trigger words, tokens, and the description, whose finds come last. `base` is the
+    beginning of a base table's id. Within that order they come by name, and the lowest version first.
+    """
+    folded = [word.casefold() for word in words]
+    everywhere = " AND ".join(["1"] + ["(instr(words, ?) OR instr(prose, ?))"] * len(folded))
+    in_words = " AND ".join(["1"] + ["instr(words, ?)"] * len(folded))
+    with _opened(store) as connection:
         rows = connection.execute(
-            "SELECT adapter, version, manifest, title, kinds, format, base, size, fault FROM version"
+            f"SELECT {in_words}, {_COLUMNS} FROM version WHERE fault = '' AND base LIKE ? || '%' AND {everywhere}",  # noqa: S608  only literals are put together
+            (*folded, base, *(each for word in folded for each in (word, word))),
         ).fetchall()
-    found = [_entry(*row) for row in rows]
-    return sorted(found, key=lambda entry: (entry.reference.adapter, entry.reference.exact()))
+    found = [(not in_name, _entry(*row)) for in_name, *row in rows]
+    found = [(last, entry) for last, entry in found if not kind or kind in entry.kinds]
+    return [entry for _, entry in sorted(found, key=lambda each: (each[0], *_order(each[1])))]
 
 
 def find_file(store: LocalStore, sha256: str) -> list[tuple[Reference, str]]:
@@ -110,9 +129,9 @@ def _update(connection: sqlite3.Connection, store: LocalStore) -> None:
     for table in ("version", "file"):
         connection.executemany(f"DELETE FROM {table} WHERE adapter = ? AND version = ?", gone)  # noqa: S608  two literals
     for key in sorted(there.keys() - known):
-        entry, files = _read(store, there[key])
+        entry, about = _read(store, there[key])
         connection.execute(
-            "INSERT INTO version VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO version VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 *key,
                 entry.manifest,
@@ -122,23 +141,33 @@ def _update(connection: sqlite3.Connection, store: LocalStore) -> None:
                 entry.base,
                 entry.size,
                 entry.fault,
+                about.words,
+                about.prose,
             ),
         )
-        connection.executemany("INSERT INTO file VALUES (?, ?, ?)", ((sha256, *key) for sha256 in files))
+        connection.executemany("INSERT INTO file VALUES (?, ?, ?)", ((sha256, *key) for sha256 in about.files))
 
 
-def _read(store: LocalStore, reference: Reference) -> tuple[Entry, list[str]]:
+class _About(NamedTuple):
+    """What is looked for: the words people file a version under, what is said of it, and the sha256 of its files."""
+
+    words: str = ""
+    prose: str = ""
+    files: tuple[str, ...] = ()
+
+
+def _read(store: LocalStore, reference: Reference) -> tuple[Entry, _About]:
     """Read what the index needs of a manifest as plain JSON: validating thousands would take pydantic seconds."""
     digest = ""
     try:
         digest = store.resolve(reference).digest
         manifest = json.loads(store.blobs.read(digest))
-        return _summary(reference, digest, manifest), [file["sha256"] for file in manifest["files"]]
+        return _summary(reference, digest, manifest), _about(reference, manifest)
     except VerificationFailed as error:
         fault = str(error)
     except (LorryError, ValueError, KeyError, TypeError) as error:
         fault = f"its manifest cannot be read: {error}"
-    return Entry(reference, digest, fault=fault), []
+    return Entry(reference, digest, fault=fault), _About()
 
 
 def _summary(reference: Reference, digest: str, manifest: dict[str, Any]) -> Entry:
@@ -152,6 +181,18 @@ def _summary(reference: Reference, digest: str, manifest: dict[str, Any]) -> Ent
         manifest["base"]["id"],
         sum(file["size"] for file in manifest["files"]),
     )
+
+
+def _about(reference: Reference, manifest: dict[str, Any]) -> _About:
+    told, adapter = manifest["id"], manifest["adapter"]
+    words = [reference.adapter, told["title"], *told["tags"], *adapter["trigger_words"], *adapter["tokens"]]
+    return _About(
+        "\n".join(words).casefold(), told["description"].casefold(), tuple(file["sha256"] for file in manifest["files"])
+    )
+
+
+def _order(entry: Entry) -> tuple[str, Version]:
+    return entry.reference.adapter, entry.reference.exact()
 
 
 def _entry(adapter: str, version: str, manifest: str, title: str, kinds: str, *rest: Any) -> Entry:  # noqa: ANN401  a row

@@ -19,6 +19,7 @@ _COMMANDS = {
     "ls": "List what the registry holds.",
     "publish": "Publish an adapter as a version that never changes.",
     "pull": "Copy a version's files out of the registry.",
+    "search": "Find adapters by words, base and kind.",
     "show": "Show everything recorded about a version.",
     "verify": "Check every byte of a version.",
     "versions": "List the versions of an adapter.",

@@ -158,6 +158,12 @@ class Registry:
 
         return list_versions(self.store)
 
+    def search(self, *words: str, base: str = "", kind: str = "") -> list[Entry]:
+        """Return the versions that every word stands somewhere in; see `lorry_registry.index.search`."""
+        from lorry_registry.index import search
+
+        return search(self.store, words, base=base, kind=kind)
+
     def lineage(self, reference: str) -> Mapping[str, Made]:
         """Return a version and all it was made from, by digest; see `lorry_registry.ancestry`."""
         from lorry_registry.ancestry import ancestry

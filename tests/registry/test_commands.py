@@ -110,12 +110,6 @@ def test_a_merge_on_the_command_line_is_recorded_with_its_parents(tmp_path: Path
     assert parents == [("demo/cat@1.0.0", 0.7), ("demo/style@1.0.0", 0.5)]
 
 
-def test_ls_finds_by_words(registry: Registry) -> None:
-    for name in ("cat", "dog"):
-        publish_bytes(registry.store, f"demo/{name}@1.0.0", name.encode())
-    assert [each["adapter"] for each in told("ls", "DOG", "demo")] == ["demo/dog"]
-
-
 def test_ls_shows_the_newest_stable_version_and_how_many_there_are(registry: Registry) -> None:
     for version in ("1.9.0", "1.10.0", "2.0.0-rc.1"):
         publish_bytes(registry.store, f"demo/cat@{version}", version.encode())

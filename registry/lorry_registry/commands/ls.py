@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import groupby
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import click
@@ -16,32 +16,38 @@ if TYPE_CHECKING:
 
 
 @click.command("ls")
-@click.argument("words", metavar="[WORD...]", nargs=-1)
 @options.as_json
-def command(words: tuple[str, ...], as_json: bool) -> None:
-    """List the adapters in the registry; with WORD..., those whose name or title contains every word."""
+def command(as_json: bool) -> None:
+    """List the adapters in the registry; lorry search finds some of them."""
     from lorry_registry import Registry
 
     registry = Registry()
-    every = [entry for entry in registry.ls() if all(word.lower() in _text(entry) for word in words)]
-    adapters = [list(entries) for _, entries in groupby(every, key=lambda entry: entry.reference.adapter)]
+    list_adapters(
+        registry.ls(), f"nothing in the registry at {registry.home}; lorry publish adds to it", as_json=as_json
+    )
+
+
+def list_adapters(versions: Iterable[Entry], nothing: str, *, as_json: bool) -> None:
+    """Print one line an adapter, from its versions in the order they come; `nothing` is said where there are none."""
+    adapters: dict[str, list[Entry]] = {}
+    for entry in versions:
+        adapters.setdefault(entry.reference.adapter, []).append(entry)
     if as_json:
-        echo_json([_told(entries) for entries in adapters])
-        return
-    if not adapters:
-        note(f"nothing {'of that name ' if words else ''}in the registry at {registry.home}; lorry publish adds to it")
-        return
-    headings = ("adapter", "version", "versions", "kind", "base", "size", "title")
-    columns(headings, [_row(entries) for entries in adapters])
+        echo_json([_told(entries) for entries in adapters.values()])
+    elif not adapters:
+        note(nothing)
+    else:
+        headings = ("adapter", "version", "versions", "kind", "base", "size", "title")
+        columns(headings, [_row(entries) for entries in adapters.values()])
 
 
-def newest(entries: list[Entry]) -> Entry:
+def _newest(entries: list[Entry]) -> Entry:
     """Return the highest stable version, or the highest where none is stable."""
     return next((entry for entry in reversed(entries) if entry.reference.exact().stable), entries[-1])
 
 
 def _row(entries: list[Entry]) -> tuple[object, ...]:
-    entry = newest(entries)
+    entry = _newest(entries)
     name, version = entry.reference.adapter, entry.reference.exact()
     if entry.fault:
         return (name, version, len(entries), "damaged: lorry verify says more", "", "", "")
@@ -49,7 +55,7 @@ def _row(entries: list[Entry]) -> tuple[object, ...]:
 
 
 def _told(entries: list[Entry]) -> dict[str, object]:
-    entry = newest(entries)
+    entry = _newest(entries)
     return {
         "adapter": entry.reference.adapter,
         "version": str(entry.reference.exact()),
@@ -62,7 +68,3 @@ def _told(entries: list[Entry]) -> dict[str, object]:
         "title": entry.title,
         "fault": entry.fault,
     }
-
-
-def _text(entry: Entry) -> str:
-    return f"{entry.reference.adapter} {entry.title}".lower()
