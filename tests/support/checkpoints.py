@@ -16,14 +16,21 @@ diffusers: Any = untyped_diffusers
 WIDTH = 8
 
 
-def save(base: str, folder: Path) -> Path:
-    """Save the components of a base by the id of its table, and return the folder."""
+def models(base: str) -> dict[str, Any]:
+    """Build the components of a base by the id of its table."""
     torch.manual_seed(0)
     with torch.no_grad():
-        for name, model in COMPONENTS[base]().items():
+        built = COMPONENTS[base]()
+        for model in built.values():
             for parameter in model.parameters():  # norms are all ones else, and zeros all biases
                 parameter.copy_(torch.randn(parameter.shape))
-            model.save_pretrained(folder / name)
+    return built
+
+
+def save(base: str, folder: Path) -> Path:
+    """Save the components of a base by the id of its table, and return the folder."""
+    for name, model in models(base).items():
+        model.save_pretrained(folder / name)
     return folder
 
 

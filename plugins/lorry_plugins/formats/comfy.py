@@ -46,7 +46,7 @@ def lorry_dialects() -> list[Dialect]:
             name="ai-toolkit",
             title="ai-toolkit (diffusion_model. with lora_A and lora_B)",
             naming="comfy",
-            spellings=("peft",),
+            spellings=("peft-bare", "peft"),  # the trainer folds alpha in, and diffusers raises for it on FLUX.2
             tokens=("bundle_emb", "emb_params"),
             refuse=_refuse_ai_toolkit,
             metadata={"format": "pt"},

@@ -6,7 +6,7 @@ Source: diffusers src/diffusers/loaders/lora_base.py, `_pack_dict_with_prefix` a
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lorry.errors import InvalidFile
@@ -17,6 +17,9 @@ from lorry_plugins.formats.peft.config import PeftConfig
 from lorry_plugins.formats.peft.tuners import configuration
 
 METADATA_KEY = "lora_adapter_metadata"
+
+_LEVEL = "text_model."
+"""A level of CLIP's names that transformers 5 dropped; peft takes endings, and a name without it ends both."""
 
 
 def read_metadata(source: TensorMap) -> Scale | None:
@@ -52,6 +55,16 @@ def write_metadata(layers: Sequence[NamedLayer]) -> HeaderFields:
     packed = {
         f"{prefix}.{name}": value
         for prefix in sorted({named.prefix for named in layers})
-        for name, value in configuration([named for named in layers if named.prefix == prefix]).items()
+        for name, value in _shortened(configuration([named for named in layers if named.prefix == prefix])).items()
     }
     return HeaderFields(metadata={METADATA_KEY: json.dumps(packed, indent=2, sort_keys=True)}, sides={})
+
+
+def _shortened(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Name CLIP's modules as every version of transformers knows them."""
+    patterns = {
+        name: {pattern.removeprefix(f"^{_LEVEL}"): value for pattern, value in fields[name].items()}
+        for name in ("alpha_pattern", "rank_pattern")
+        if name in fields
+    }
+    return {**fields, **patterns, "target_modules": [name.removeprefix(_LEVEL) for name in fields["target_modules"]]}

@@ -11,6 +11,10 @@ from lorry.plugin.loader import BAKE, LOADS, NOT, WRONG
 _UNTOLD = "if its alpha was not its rank: the file does not tell the scale, and it is taken as 1"
 _OTHER_KINDS = "it knows LoRA and DoRA alone, and raises for the keys of other kinds"
 _NO_LORA = "no key it looks for is in the file"
+_NO_MAGNITUDE = "dora_scale is left out with a warning"
+_BESIDE_ATTENTION = ".ff.|.ff_context.|.norm1.|.norm1_context.|.norm.|.proj_mlp|" + "|".join(
+    f"{digit}.proj_out" for digit in range(10)
+)
 _FUSED_TOPS = "modules outside the blocks are left out without a word"
 
 DIFFUSERS = Loader(
@@ -40,6 +44,14 @@ DIFFUSERS = Loader(
             "it ignores adapter_config.json and so alpha",
             "diffusers",
         ),
+        Rule("base=flux2 dialect=fal key~adaLN", WRONG, "final_layer.adaLN keeps its halves swapped", "diffusers"),
+        Rule("base=flux2 dialect=fal key~dora_scale", WRONG, _NO_MAGNITUDE, "diffusers"),
+        Rule(
+            "base=flux2 dialect=peft key~_embedder.|_modulation|norm_out|base_model.model.proj_out",
+            NOT,
+            "it raises for modules outside the blocks",
+            "diffusers",
+        ),
         Rule("base=flux2 dialect=peft|fal kind<lora|dora", LOADS),
         Rule("base=flux2 dialect=peft", NOT, "it raises for the keys that are left", BAKE),
         Rule("base=flux2 !kind<lora|dora", NOT, "it knows LoRA, DoRA and some LoKr alone on FLUX.2", BAKE),
@@ -50,7 +62,7 @@ DIFFUSERS = Loader(
             "modulation, guidance and adaLN are left out",
             "diffusers",
         ),
-        Rule("base=flux2 dialect=kohya kind=dora", WRONG, "dora_scale is left out with a warning", "diffusers"),
+        Rule("base=flux2 dialect=kohya kind=dora", WRONG, _NO_MAGNITUDE, "diffusers"),
         Rule("base=flux2 dialect=kohya|ai-toolkit", LOADS),
         Rule("base=flux2 dialect=onetrainer-dotted", NOT, "its keys are dropped without a word", "diffusers"),
         # FLUX.1
@@ -65,18 +77,8 @@ DIFFUSERS = Loader(
         ),
         Rule("base=flux1 dialect=kohya kind<loha|lokr", NOT, "its keys are dropped without a word", BAKE),
         Rule("base=flux1 !kind<lora|dora", NOT, _OTHER_KINDS, BAKE),
-        Rule(
-            "base=flux1 kind=dora key~dora_scale slot=magnitude_in",
-            WRONG,
-            "dora_scale is left out with a warning",
-            BAKE,
-        ),
-        Rule(
-            "base=flux1 kind=dora key~dora_scale dialect=kohya|comfy",
-            WRONG,
-            "dora_scale is left out with a warning",
-            "diffusers",
-        ),
+        Rule("base=flux1 kind=dora key~dora_scale slot=magnitude_in", WRONG, _NO_MAGNITUDE, BAKE),
+        Rule("base=flux1 dialect=kohya|comfy|xlabs kind=dora key~dora_scale", WRONG, _NO_MAGNITUDE, "diffusers"),
         Rule(
             "base=flux1 dialect=kohya key~_img_in|_txt_in|_time_in|_vector_in|_guidance_in|_final_layer",
             WRONG,
@@ -89,9 +91,24 @@ DIFFUSERS = Loader(
             _FUSED_TOPS,
             "diffusers",
         ),
+        Rule(
+            f"base=flux1 dialect=onetrainer module~{_BESIDE_ATTENTION}",
+            NOT,
+            "of the blocks it knows attention alone, and raises for the other layers",
+            "diffusers",
+        ),
         Rule("base=flux1 dialect=kohya|comfy|onetrainer|xlabs", LOADS),
-        Rule("base=flux1 dialect=fal key~_mod.lin key~modulation.lin key~img_mlp.2 key~final_layer.linear", LOADS),
-        Rule("base=flux1 dialect=fal|peft", NOT, "it raises unless every module of the model is adapted", "diffusers"),
+        Rule(
+            "base=flux1 dialect=fal kind<lora key~_mod.lin key~modulation.lin key~img_mlp.2 key~final_layer.linear"
+            " !key~_in.|adaLN",
+            LOADS,
+        ),
+        Rule(
+            "base=flux1 dialect=fal|peft",
+            NOT,
+            "it raises unless every module of the blocks, final_layer.linear and nothing else is adapted",
+            "diffusers",
+        ),
         Rule(
             "base=flux1 dialect=ai-toolkit|bfl|diffsynth|peft-named",
             NOT,
@@ -102,8 +119,8 @@ DIFFUSERS = Loader(
         # SD and SDXL
         Rule("base~sd !kind<lora|dora", NOT, _OTHER_KINDS, BAKE),
         Rule("base~sd slot=mid", NOT, "it raises for lora_mid", BAKE),
-        Rule("base~sd slot=magnitude_in", WRONG, "dora_scale is left out with a warning", BAKE),
-        Rule("base~sd dialect=kohya kind=dora", WRONG, "dora_scale is left out with a warning", "diffusers"),
+        Rule("base~sd slot=magnitude_in", WRONG, _NO_MAGNITUDE, BAKE),
+        Rule("base~sd dialect=kohya|lora-layers|attn-procs kind=dora", WRONG, _NO_MAGNITUDE, "diffusers"),
         Rule(
             "base~sd dialect=kohya uneven~.attn1.|.attn2.|^text_encoder",
             WRONG,
@@ -121,6 +138,12 @@ DIFFUSERS = Loader(
         Rule("base~sd dialect=peft|peft-named", NOT, "its keys are dropped without a word", "diffusers"),
         Rule("base~sd dialect=comfy|omi|lycoris|ai-toolkit|bfl", NOT, _NO_LORA, "diffusers"),
         # its own
+        Rule(
+            "dialect=diffusers kind=dora component~text_encoder !key~lora_magnitude_vector.weight$",
+            WRONG,
+            "transformers 5 takes the magnitudes of text encoders anew from the base",
+            BAKE,
+        ),
         Rule("dialect=diffusers doubt=scale kind<lora|dora", LOADS, f"at the wrong strength {_UNTOLD}"),
         Rule("dialect=diffusers kind<lora|dora", LOADS),
     ),

@@ -13,6 +13,12 @@ PEFT = Loader(
     version="0.21.2",
     evidence="measured",
     rules=(
+        Rule(
+            "dialect=peft component=text_encoder key~.text_model.",
+            NOT,
+            "the names of CLIP's layers have lost text_model. in transformers 5, and it raises",
+            BAKE,
+        ),
         Rule("dialect=peft", LOADS),
         Rule("tokens=only|beside", NOT, _OWN, BAKE),
         Rule(

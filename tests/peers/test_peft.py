@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import peft as untyped_peft
 import pytest
 import torch
-from torch import nn
 
 import lorry
 from lorry.errors import NotRepresentable
-from lorry.ir import Adapter, Layer, ModulePath, TensorRef
-from lorry.ops.base import Base
-from tests.support.kinds import COLUMNS, CONVOLUTION, CONVOLUTION_LAYERS, LINEAR, LINEAR_LAYERS, ROWS, Random
+from lorry.ir import Adapter, Layer, ModulePath
+from lorry.ops.loaders import loads
+from lorry.plugin.loader import NOT
+from tests.support.kinds import CONVOLUTION, CONVOLUTION_LAYERS, LINEAR, LINEAR_LAYERS, ROWS, Random
 
-peft = pytest.importorskip("peft")
+from .adapters import adapter
+from .pipelines import Toy, own_name
+from .single import NAME, Model, baked, module_of
 
-NAME = "mid_block.attentions.0.transformer_blocks.0.attn1.to_q"
+peft: Any = untyped_peft
+
 OTHER = "mid_block.attentions.0.transformer_blocks.0.attn1.to_k"
 
 LINEAR_FORMS = (
@@ -24,28 +31,6 @@ LINEAR_FORMS = (
     "oft-exact", "oft-constrained", "oft-shared", "input-boft", "vera",
 )  # fmt: skip
 CONVOLUTION_FORMS = ("lora", "dora", "loha", "loha-tucker", "lokr", "lokr-full", "lokr-tucker", "oft")
-
-
-class Model(nn.Module):
-    """One module under the name it has in Stable Diffusion."""
-
-    def __init__(self, module: nn.Module) -> None:
-        super().__init__()
-        at: nn.Module = self
-        for name in NAME.split(".")[:-1]:
-            at.add_module(name, nn.Module())
-            at = at.get_submodule(name)
-        at.add_module("to_q", module)
-
-
-def _module(shape: tuple[int, ...]) -> nn.Linear | nn.Conv2d:
-    torch.manual_seed(0)
-    return nn.Conv2d(COLUMNS, ROWS, 3) if len(shape) > 2 else nn.Linear(COLUMNS, ROWS)
-
-
-def _baked(adapter: Adapter, module: nn.Linear | nn.Conv2d) -> dict[str, torch.Tensor]:
-    tensors = {f"unet.{NAME}.{name}": TensorRef.from_torch(value) for name, value in module.state_dict().items()}
-    return dict(lorry.bake(Base(id="sd1", path=Path("memory"), tensors=tensors, files={}), [adapter]))
 
 
 @pytest.mark.filterwarnings("ignore")  # peft's own
@@ -57,9 +42,9 @@ def _baked(adapter: Adapter, module: nn.Linear | nn.Conv2d) -> dict[str, torch.T
 def test_peft_reads_what_lorry_writes(form: tuple[str, str], tmp_path: Path) -> None:
     table, shape = (LINEAR_LAYERS, LINEAR) if form[0] == "linear" else (CONVOLUTION_LAYERS, CONVOLUTION)
     layer = table[form[1]](Random())
-    module = _module(shape)
+    module = module_of(shape)
     adapter = Adapter(base="sd1", layers={ModulePath("unet", NAME): (layer,)})
-    wanted = _baked(adapter, module)
+    wanted = baked(adapter, module)
     lorry.save(adapter, tmp_path / "folder", "peft")
     model = peft.PeftModel.from_pretrained(Model(module), tmp_path / "folder").merge_and_unload()
     merged = model.get_submodule(NAME)
@@ -69,13 +54,44 @@ def test_peft_reads_what_lorry_writes(form: tuple[str, str], tmp_path: Path) -> 
 
 @pytest.mark.filterwarnings("ignore")  # peft's own
 def test_peft_adds_the_bias_of_a_lora(tmp_path: Path) -> None:
-    r, module = Random(), _module(LINEAR)
+    r, module = Random(), module_of(LINEAR)
     layers = (LINEAR_LAYERS["lora"](r), Layer(kind="diff", slots={"diff": r(ROWS)}, param="bias"))
     adapter = Adapter(base="sd1", layers={ModulePath("unet", NAME): layers})
-    wanted = _baked(adapter, module)
+    wanted = baked(adapter, module)
     lorry.save(adapter, tmp_path / "folder", "peft")
     merged = peft.PeftModel.from_pretrained(Model(module), tmp_path / "folder").merge_and_unload().get_submodule(NAME)
     assert torch.allclose(merged.bias, wanted[f"unet.{NAME}.bias"], atol=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore")  # peft's own
+@pytest.mark.parametrize(
+    ("base", "component"),
+    [("sd1", "unet"), ("sdxl", "text_encoder_2"), ("flux1", "transformer"), ("flux1", "text_encoder_2")],
+)
+def test_peft_finds_every_module(base: str, component: str, toys: Callable[[str], Toy], tmp_path: Path) -> None:
+    toy = toys(base)
+    made = adapter(toy.base, "peft", "lora", (0.5, 2.0, 1.0), rf"^{component}\.")
+    folder = lorry.save(made, tmp_path / "folder", "peft").path
+    model = copy.deepcopy(toy.models[component])
+    merged = peft.PeftModel.from_pretrained(model, folder).merge_and_unload().state_dict()
+    wanted = toy.baked(made)
+    assert len(made.layers) > 5
+    for key, tensor in merged.items():
+        name = own_name(component, key)
+        if name in wanted:
+            assert torch.allclose(tensor, wanted[name], atol=1e-4, rtol=1e-4), name
+
+
+def test_clip_under_transformers_5_is_told_as_what_peft_does_not_load(
+    toys: Callable[[str], Toy], tmp_path: Path
+) -> None:
+    toy = toys("sd1")
+    made = adapter(toy.base, "peft", "lora", modules=r"^text_encoder\.")
+    folder = lorry.save(made, tmp_path / "folder", "peft").path
+    told = next(each for each in loads(lorry.open(folder)) if each.tool == "peft")
+    assert told.verdict == NOT
+    with pytest.raises(ValueError, match="Target modules .* not found"):
+        peft.PeftModel.from_pretrained(copy.deepcopy(toy.models["text_encoder"]), folder)
 
 
 @pytest.mark.parametrize(
