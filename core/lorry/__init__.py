@@ -27,11 +27,13 @@ if TYPE_CHECKING:
     from lorry.ops.convert import convert as convert
     from lorry.ops.convert_base import convert_base as convert_base
     from lorry.ops.diff import diff as diff
+    from lorry.ops.extract import extract as extract
     from lorry.ops.identify import Identity as Identity
     from lorry.ops.merge import merge as merge
     from lorry.ops.read import identify as identify
     from lorry.ops.read import open_adapter
     from lorry.ops.registry import registry as registry
+    from lorry.ops.resize import resize as resize
     from lorry.ops.run import run as run
     from lorry.ops.validate import validate as validate
     from lorry.ops.write import save as save
@@ -46,7 +48,7 @@ _WHERE = {
     "Token": "lorry.ir", "Base": "lorry.ops.base", "Identity": "lorry.ops.identify",
     "Request": "lorry.plugin.backend", "Host": "lorry.plugin.host", "host": "lorry.plugin.host",
     "bake": "lorry.ops.bake", "convert": "lorry.ops.convert", "convert_base": "lorry.ops.convert_base",
-    "diff": "lorry.ops.diff",
+    "diff": "lorry.ops.diff", "extract": "lorry.ops.extract", "resize": "lorry.ops.resize",
     "identify": "lorry.ops.read", "merge": "lorry.ops.merge", "open": "lorry.ops.read:open_adapter",
     "open_base": "lorry.ops.base", "registry": "lorry.ops.registry", "run": "lorry.ops.run",
     "save": "lorry.ops.write", "validate": "lorry.ops.validate",
@@ -54,8 +56,8 @@ _WHERE = {
 
 __all__ = [
     "Adapter", "Base", "Host", "Identity", "Layer", "LorryError", "ModulePath", "Request", "TensorRef", "Token",
-    "bake", "convert", "convert_base", "diff", "host", "identify", "merge", "open", "open_base", "registry", "run",
-    "save", "validate",
+    "bake", "convert", "convert_base", "diff", "extract", "host", "identify", "merge", "open", "open_base",
+    "registry", "resize", "run", "save", "validate",
 ]  # fmt: skip
 
 

@@ -86,11 +86,11 @@ class _Triples(NamedTuple):
         """Return the energy that the `rank` leading triples leave out."""
         import torch
 
-        rest = energy - self.values[:, :rank].square().sum(1)
+        rest: Tensor = energy - self.values[:, :rank].square().sum(1)
         if bool((rest < _CANCELS * energy).any()):
             left, right = self._sides(rank)
             scaled = left * self.values[:, None, :rank].to(left.dtype)
-            return torch.linalg.matrix_norm(deltas - scaled @ right.mT).double().square()
+            rest = torch.linalg.matrix_norm(deltas - scaled @ right.mT).double().square()
         return rest
 
     def svd(self, at: int, rank: int, rest: Tensor) -> Svd:

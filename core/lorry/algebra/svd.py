@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Truncated(NamedTuple):
-    """A delta cut to low rank, with what that kept and left out.
+    """A delta cut to low rank, with what that kept and left out: ranks stand in the order of their values.
 
     factors: up (m, r) and down (r, n), each carrying the square roots of the values; float32.
     values: the singular values that are known, the r kept ones first, descending; float64.
@@ -43,6 +43,13 @@ class Truncated(NamedTuple):
     def kept(self) -> float:
         """Share of ‖ΔW‖² that was kept; 1 for a delta of zeros."""
         return 1.0 - self.error**2
+
+    def cut(self, rank: int) -> Truncated:
+        """Cut further, to a rank that is smaller."""
+        if rank >= self.rank:
+            return self
+        factors = Factors(down=self.factors.down[:rank], up=self.factors.up[:, :rank])
+        return Truncated(factors, self.values, math.hypot(self.tail, float(self.values[rank : self.rank].norm())))
 
 
 class Svd(NamedTuple):

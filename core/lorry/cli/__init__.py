@@ -27,6 +27,8 @@ COMMANDS: Mapping[str, str] = {
     "metadata": "Show, set and mend the header of a file.",
     "convert": "Write an adapter in another format, with proof.",
     "convert-base": "Write a base model in another layout.",
+    "extract": "Make an adapter of what a fine-tune changed.",
+    "resize": "Change the ranks of an adapter.",
     "merge": "Make one adapter of several.",
     "bake": "Add adapters to a base model's weights.",
     "diff": "Compare two adapters layer by layer.",

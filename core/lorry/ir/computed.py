@@ -12,28 +12,30 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-def computed(shape: tuple[int, ...], compute: Callable[[], Tensor]) -> TensorRef:
-    """Return a float32 tensor whose numbers `compute` gives, the same ones each time it is called."""
-    ref = TensorRef("F32", shape, ())
-    return TensorRef("F32", shape, (Segment(_Computed(compute, ref.nbytes), 0, ref.nbytes),) if ref.numel else ())
+def computed(shape: tuple[int, ...], compute: Callable[[], Tensor], dtype: str = "F32") -> TensorRef:
+    """Return a tensor whose numbers `compute` gives, the same ones each time it is called, rounded to `dtype`."""
+    ref = TensorRef(dtype, shape, ())
+    return TensorRef(dtype, shape, (Segment(_Computed(compute, ref), 0, ref.nbytes),) if ref.numel else ())
 
 
 class _Computed:
     """The bytes of a tensor, held from the first byte that is read to the last: writers read piece by piece."""
 
-    def __init__(self, compute: Callable[[], Tensor], size: int) -> None:
-        self._compute, self._size = compute, size
+    def __init__(self, compute: Callable[[], Tensor], ref: TensorRef) -> None:
+        self._compute, self._ref = compute, ref
         self._held: bytes | None = None
         self._lock = threading.Lock()
 
     def read_into(self, start: int, buffer: memoryview) -> None:
         """Fill `buffer` with the bytes from `start`."""
-        import torch
-
         with self._lock:
             data = self._held
             if data is None:
-                data = TensorRef.from_torch(self._compute().to(torch.float32)).tobytes()
+                data = self._all()
             stop = start + len(buffer)
             buffer[:] = data[start:stop]
-            self._held = None if stop == self._size else data
+            self._held = None if stop == self._ref.nbytes else data
+
+    def _all(self) -> bytes:
+        dtype = TensorRef(self._ref.dtype, (0,), ()).torch().dtype
+        return TensorRef.from_torch(self._compute().to(dtype)).tobytes()

@@ -77,6 +77,13 @@ def build(made: Factors, shape: tuple[int, ...]) -> Layer:
     return Layer(kind="lora", slots={"down": TensorRef.from_torch(down), "up": TensorRef.from_torch(up)})
 
 
+def tucker(up: Tensor, core: Tensor, down: Tensor) -> Layer:
+    """Make a layer of scale 1 in Tucker form."""
+    points = (1,) * (core.ndim - 2)
+    slots = {"down": down.reshape(*down.shape, *points), "up": up.reshape(*up.shape, *points), "mid": core}
+    return Layer(kind="lora", slots={slot: TensorRef.from_torch(tensor) for slot, tensor in slots.items()})
+
+
 def join(parts: Sequence[Layer | None], rows: Sequence[int]) -> Layer:
     """Join unequal parts block-diagonally: up holds each part's rows in its own columns, down all of them.
 
@@ -191,6 +198,7 @@ LORA = Kind(
     join=join,
     unjoin=unjoin,
     build=build,
+    tucker=tucker,
 )
 
 

@@ -158,6 +158,7 @@ def _inputs(width: int) -> Probe:
 FLUX1 = BaseModel(
     id="flux1",
     title="FLUX.1",
+    dialect="kohya",
     components=(
         _TRANSFORMER,
         clip(

@@ -107,6 +107,7 @@ def _size(width: int) -> tuple[Probe, ...]:
 FLUX2 = BaseModel(
     id="flux2",
     title="FLUX.2",
+    dialect="diffusers",
     components=(
         _TRANSFORMER,
         _TEXT_ENCODER,

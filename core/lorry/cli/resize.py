@@ -1,0 +1,85 @@
+"""lorry resize: change the ranks of an adapter."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from lorry.cli import options, ranks
+from lorry.cli.output import echo, echo_json, progress
+
+
+@click.command("resize")
+@click.argument("adapter")
+@options.output
+@click.option("--to", "target", metavar="FORMAT", help="Format of the result; that of the adapter if not given.")
+@ranks.rank
+@ranks.energy
+@ranks.error
+@click.option("--ratio", type=float, metavar="N", help="Keep the singular values above the largest one / N.")
+@ranks.size
+@options.base
+@ranks.device
+@options.dtype
+@options.partial
+@ranks.report_file
+@ranks.plot_file
+@options.force
+@options.as_json
+def command(
+    adapter: str,
+    output: str,
+    target: str | None,
+    rank: int | None,
+    energy: float | None,
+    error: float | None,
+    ratio: float | None,
+    size: str | None,
+    base: str | None,
+    device: str,
+    dtype: str | None,
+    partial: bool,
+    report_file: str | None,
+    plot_file: str | None,
+    force: bool,
+    as_json: bool,
+) -> None:
+    """Write ADAPTER with lower ranks, each layer as near to what it was as its rank allows.
+
+    Layers of kinds without factors (LoHa, LoKr, full differences …) become low-rank ones; those that change a weight
+    by its own size (DoRA …) need --base for that. Biases, norms and learned tokens stay as they are.
+    """
+    from lorry.ops.base import open_base
+    from lorry.ops.output import replacing
+    from lorry.ops.rank_aim import rank_aim
+    from lorry.ops.read import open_adapter
+    from lorry.ops.recipe import recipe
+    from lorry.ops.resize import Resizing
+    from lorry.ops.write import save
+
+    path = Path(output)
+    aim = rank_aim(rank=rank, energy=energy, error=error, ratio=ratio, size=size)
+    opened_base = open_base(base) if base else None
+    opened = open_adapter(adapter, base=opened_base)
+    work = Resizing(opened, aim, base=opened_base, dtype=dtype, device=device, partial=partial)
+    wanted = target or max(opened.origin, key=lambda frame: len(frame.layers)).dialect
+    with replacing(path, force=force) as draft:
+        for _ in progress(work.run(), work.total, "resizing"):
+            pass
+        made, report = work.finish()
+        told = recipe("resize", [(opened, 1.0)], {"ranks": aim.told, "format": wanted, "dtype": dtype})
+        saved = save(made, draft, wanted, metadata=told)
+        ranks.keep(report, report_file, plot_file, force=force)
+    if as_json:
+        echo_json(
+            {
+                "output": str(path),
+                "format": f"{saved.dialect}+{saved.container}",
+                "tensors_written": saved.tensors,
+                **report.told(),
+            }
+        )
+        return
+    ranks.tell(report)
+    echo(f"{path}: {len(report.layers)} layers resized, {report.kept:.2%} of their energy held")
