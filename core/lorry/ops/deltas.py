@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+    from lorry.algebra.gram import Delta
+
 
 class Parameter(NamedTuple):
     """A parameter of a module: "unet.mid_block….to_q" and "weight"."""
@@ -83,6 +85,19 @@ class Deltas:
         if not bool(total.isfinite().all()):
             raise _not_finite(at)
         return total
+
+    def delta(self, at: Parameter, layers: Sequence[Layer], shape: tuple[int, ...]) -> Delta:
+        """Return the sum of layers of one adapter in factors, or as a matrix (out, in · kernel) where it has none.
+
+        No layers are factors of rank 0.
+        """
+        import torch
+
+        if not layers:
+            columns = torch.Size(shape[1:]).numel()
+            return Factors(torch.zeros(0, columns, device=self.device), torch.zeros(shape[0], 0, device=self.device))
+        factors = self.factors(at, layers) if self.have_factors(layers) else None
+        return factors.product() if factors else self.whole(at, layers, shape).reshape(shape[0], -1)
 
     def shape(self, at: Parameter, layers: Iterable[Layer]) -> tuple[int, ...]:
         """Return the shape of a parameter, from the base or as far as the layers tell.

@@ -13,7 +13,6 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from lorry.errors import Incompatible, InvalidArgument
-from lorry.ir.layer import Layer
 from lorry.ir.module_path import ModulePath
 from lorry.ir.tensor import require_torch
 from lorry.ops.bake import Weighted, weighted
@@ -90,37 +89,17 @@ def interference(
     total = torch.zeros(len(pairs), len(pairs), dtype=torch.float64)
     for at in dict.fromkeys(at for each in found for at in each):
         strengths = [own * each.weight(at.path) for (_, own), each in zip(pairs, selections, strict=True)]
-        present = _present(deltas, at, found, strengths)
-        if not present:
+        own = [each.get(at, []) if strength else [] for each, strength in zip(found, strengths, strict=True)]
+        if not any(own):
             continue
-        chosen = gram(list(present.values()))
-        products = chosen.new_zeros(len(pairs), len(pairs))
-        for row, column in itertools.product(enumerate(present), repeat=2):
-            products[row[1], column[1]] = chosen[row[0], column[0]]
+        shape = deltas.shape(at, [layer for layers in own for layer in layers])
+        made = [deltas.delta(at, layers, shape) for layers in own]
+        scale = torch.tensor(strengths, dtype=torch.float64)
+        products = gram(made) * scale[:, None] * scale
+        present = {n: each for n, (each, layers) in enumerate(zip(made, own, strict=True)) if layers}
         total += products
         meetings.append(_meeting(at, present, products))
     return Interference(tuple(meetings), tuple(tuple(map(float, row)) for row in cosines(total)))
-
-
-def _present(
-    deltas: Deltas, at: Parameter, found: Sequence[Mapping[Parameter, Sequence[Layer]]], strengths: Sequence[float]
-) -> dict[int, Delta]:
-    """Return what each adapter that does something here does, at its strength."""
-    layers = {
-        n: each[at] for n, (each, strength) in enumerate(zip(found, strengths, strict=True)) if at in each and strength
-    }
-    if not layers:
-        return {}
-    shape = deltas.shape(at, [layer for each in layers.values() for layer in each])
-    made: dict[int, Delta] = {}
-    for position, own in layers.items():
-        factors = deltas.factors(at, own) if deltas.have_factors(own) else None
-        if factors is not None:
-            down, up = factors.product()
-            made[position] = type(factors.factors)(down, up * strengths[position])
-        else:
-            made[position] = strengths[position] * deltas.whole(at, own, shape).reshape(shape[0], -1)
-    return made
 
 
 def _meeting(at: Parameter, present: Mapping[int, Delta], products: Tensor) -> Meeting:
