@@ -36,7 +36,7 @@ def command(
     PATH is a file, a folder, a reference, or all files of one adapter. Reads headers only, but for --hashes.
     With -r every PATH is another adapter, or a folder of adapters at any depth: one line each, of JSON too.
     """
-    from lorry.ops.read import open_adapter
+    from lorry.ops.read import SEVERAL, open_adapter
 
     if recursive:
         tell = partial(_told, base=base, layers=layers, hashes=hashes)
@@ -66,6 +66,9 @@ def command(
         table("layers", headings, [(e["module"], e["kind"], e["scale"], e["slots"]) for e in about["layer_list"]])
     for what, why in adapter.report.ambiguous:
         echo(f"not told by the file: {what}: {why}")
+    if adapter.report.companions:
+        whole = [*(str(frame.path) for frame in adapter.origin), *adapter.report.companions]
+        echo(f"its companions are not opened; for all of it say {SEVERAL.join(whole)}")
     for key, why in adapter.report.unmapped[:10]:
         echo(f"not understood: {key}: {why}")
     _matrix(about["loads"])
@@ -148,6 +151,7 @@ def describe(adapter: Adapter) -> dict[str, Any]:
         "dtypes": dict(Counter(ref.dtype for ref in [*refs, *vectors])),
         "parameters": sum(ref.numel for ref in _unique([*refs, *vectors])),
         "keys": f"{len(adapter.report.used)} used, {len(adapter.report.unmapped)} not understood",
+        "companions": list(adapter.report.companions),
         "triggers": {
             word.text: ("" if word.stated else "perhaps, by ") + ", ".join(word.sources) for word in triggers(adapter)
         },

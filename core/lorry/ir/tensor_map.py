@@ -29,3 +29,8 @@ class TensorMap:
     def stem(self) -> str:
         """Name of the file without its suffix, for formats that keep a token's text only there."""
         return self.paths[0].stem if self.paths else ""
+
+    @property
+    def folder(self) -> str:
+        """Name of the folder, which tells the component where one of several has a folder to itself."""
+        return self.paths[0].absolute().parent.name if self.paths else ""

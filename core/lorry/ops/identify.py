@@ -120,6 +120,9 @@ def _score(dialect: str, base: BaseModel, source: TensorMap, draft: Draft, plugi
         words.append(f"the header says {claim}")
     if evidence > 0:
         words.append("widths agree" if not claim else "")
+    if base.component(source.folder):
+        evidence += 1
+        words.append(f"the folder is named {source.folder}")
     layers = [layer for each in draft.layers.values() for layer in each]
     return Candidate(
         dialect=dialect,

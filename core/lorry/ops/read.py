@@ -6,21 +6,20 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-from lorry.errors import Conflict, Incompatible, InvalidArgument, InvalidFile, LorryError, NotFound, NotRecognised
+from lorry.errors import Incompatible, InvalidArgument, InvalidFile, LorryError, NotFound, NotRecognised
 from lorry.ir.adapter import Adapter
 from lorry.ir.frame import Frame
-from lorry.ir.layer import Layer
-from lorry.ir.module_path import ModulePath
 from lorry.ir.report import Report
 from lorry.ir.tensor import TensorRef
 from lorry.ir.tensor_map import TensorMap
-from lorry.ir.token import Token
+from lorry.ops.companions import companions, together
 from lorry.ops.extent import check_extent
-from lorry.ops.files import read_file
 from lorry.ops.identify import Candidate, Identity, candidates, names_stranger, target_shapes, targets
 from lorry.ops.names import OWN, name_table
+from lorry.ops.sources import Opened, sources
+from lorry.ops.unite import unite
 from lorry.plugin.host import Host, host
 from lorry.plugin.kind import fits
 
@@ -29,8 +28,11 @@ if TYPE_CHECKING:
 
 AdapterPath = str | Path | Sequence[str | Path]
 
-_SIDE_SUFFIXES = (".json", ".info", ".md", ".txt", ".png", ".jpg", ".jpeg", ".webp", ".yaml", ".toml")
-_LARGEST_SIDE = 1 << 20
+SEVERAL = "+"
+"""What stands between the files of one adapter where one text names them all."""
+
+_LARGEST_BASE = 4096
+"""Tensors in a base model, for naming what is no adapter: a file of many more is not worth the time."""
 
 
 def open_adapter(path: AdapterPath, base: Base | str | Path | None = None, plugins: Host | None = None) -> Adapter:
@@ -66,7 +68,7 @@ def identify(path: str | Path, plugins: Host | None = None) -> Identity:
     """Say what a file or folder is: all candidates scored, with reasons. Reads headers only, never torch."""
     plugins = plugins or host()
     found = resolve(path, plugins)
-    opened = _sources(found, plugins)[0]
+    opened = sources(found, plugins)[0]
     return Identity(
         path=opened.path,
         container=opened.container,
@@ -76,7 +78,10 @@ def identify(path: str | Path, plugins: Host | None = None) -> Identity:
 
 
 def resolve(path: AdapterPath, plugins: Host) -> tuple[Path, ...]:
-    """Return the files of a path or of a reference that a store answers; raise NotFound, or say that it is a base."""
+    """Return the files of a path or of a reference that a store answers; raise NotFound, or say that it is a base.
+
+    "a.safetensors+b.safetensors" is one adapter in two files, and so is a folder that holds nothing else.
+    """
     if not isinstance(path, str | Path):
         if not path:
             raise InvalidArgument("an empty list names no adapter")
@@ -84,7 +89,10 @@ def resolve(path: AdapterPath, plugins: Host) -> tuple[Path, ...]:
     if path == "":
         raise InvalidArgument("an empty text names no adapter")
     if Path(path).exists() or isinstance(path, Path):
-        return (Path(path),)
+        return (Path(path).is_dir() and together(Path(path), plugins)) or (Path(path),)
+    parts = tuple(map(Path, path.split(SEVERAL)))
+    if len(parts) > 1 and all(each.exists() for each in parts):
+        return parts
     for store in plugins.stores().values():
         files = store.adapter(path)
         if files:
@@ -121,36 +129,18 @@ def check_fits(adapter: Adapter, base: Base, plugins: Host | None = None) -> Non
 
 
 def _open(path: AdapterPath, base: Base | None, plugins: Host) -> Adapter:
-    sources = _sources(resolve(path, plugins), plugins)
-    asked = [_candidates(each, plugins, base) for each in sources]
+    paths = resolve(path, plugins)
+    opened = sources(paths, plugins)
+    asked = [_candidates(each, plugins, base) for each in opened]
     chosen = _choose_base(asked)
-    adapters = [_assemble(each, found, chosen, plugins) for each, found in zip(sources, asked, strict=True)]
-    return adapters[0] if len(adapters) == 1 else _unite(adapters)
+    adapters = [_assemble(each, found, chosen, plugins) for each, found in zip(opened, asked, strict=True)]
+    adapter = adapters[0] if len(adapters) == 1 else unite(adapters)
+    beside = {each for path in paths for each in companions(path, plugins)} - set(paths)
+    report = adapter.report._replace(companions=tuple(sorted(map(str, beside))))
+    return replace(adapter, report=report) if beside else adapter
 
 
-class _Opened(NamedTuple):
-    """One source of an adapter: what was opened, the container that read it, and what it holds."""
-
-    path: Path
-    container: str
-    source: TensorMap
-
-
-def _sources(paths: Sequence[Path], plugins: Host) -> list[_Opened]:
-    """Read every file of tensors; the small files beside them (a configuration, a card) go with each."""
-    weights = [path for path in paths if path.is_dir() or path.suffix.lower() not in _SIDE_SUFFIXES or len(paths) == 1]
-    sides = {
-        path.name: path.read_bytes()
-        for path in paths
-        if path not in weights and path.is_file() and path.stat().st_size <= _LARGEST_SIDE
-    }
-    if not weights:
-        raise NotRecognised(f"none of {', '.join(map(str, paths))} holds tensors")
-    read = [(path, *read_file(path, plugins)) for path in weights]
-    return [_Opened(path, found.name, replace(source, sides={**sides, **source.sides})) for path, found, source in read]
-
-
-def _candidates(opened: _Opened, plugins: Host, base: Base | None) -> tuple[Candidate, ...]:
+def _candidates(opened: Opened, plugins: Host, base: Base | None) -> tuple[Candidate, ...]:
     """Ask about one source; raise what is broken, and say what it is where nothing reads it."""
     where, source = opened.path, opened.source
     shapes = base.shapes if base else None
@@ -175,11 +165,13 @@ def _candidates(opened: _Opened, plugins: Host, base: Base | None) -> tuple[Cand
 def _strange(where: Path, source: TensorMap, plugins: Host) -> str:
     if not source.tensors:
         return "holds no tensors"
+    small = len(source.tensors) <= _LARGEST_BASE
     with suppress(LorryError):
-        base = _base(where, plugins)
-        title = plugins.base_models()[base.id].title
-        return f"is a base model's weights ({title}, {base.layout}), not an adapter; it can be the base of one"
-    if owners := list(_owners(source, plugins)):
+        base = _base(where, plugins) if small else None
+        if base:
+            title = plugins.base_models()[base.id].title
+            return f"is a base model's weights ({title}, {base.layout}), not an adapter; it can be the base of one"
+    if owners := list(_owners(source, plugins)) if small else []:
         titles, names = dict.fromkeys(title for title, _ in owners), {name for _, name in owners}
         what = "text encoder" if all(name.startswith("text_encoder") for name in names) else " or ".join(sorted(names))
         owned = f"{what} of {' or '.join(titles)}"
@@ -216,7 +208,7 @@ def _choose_base(asked: Sequence[tuple[Candidate, ...]]) -> str:
     return max(totals, key=lambda name: totals[name])
 
 
-def _assemble(opened: _Opened, found: Sequence[Candidate], base: str, plugins: Host) -> Adapter:
+def _assemble(opened: Opened, found: Sequence[Candidate], base: str, plugins: Host) -> Adapter:
     path, container, source = opened
     chosen = next((each for each in found if each.base == base and each.score > 0), None)
     if chosen is None or chosen.draft is None:
@@ -249,37 +241,4 @@ def _assemble(opened: _Opened, found: Sequence[Candidate], base: str, plugins: H
         extras={key: source.tensors[key] for key in draft.unmapped},
         origin=(frame,),
         report=Report(used=tuple(draft.used), unmapped=tuple(draft.unmapped.items()), ambiguous=tuple(ambiguous)),
-    )
-
-
-def _unite(adapters: Sequence[Adapter]) -> Adapter:
-    """Join the files of one adapter (a LoRA and its learned tokens): layers side by side, tokens by text."""
-    layers: dict[ModulePath, tuple[Layer, ...]] = {}
-    tokens: dict[str, Token] = {}
-    metadata: dict[str, str] = {}
-    ambiguous: dict[tuple[str, str], None] = {}
-    for adapter in adapters:
-        for path, stack in adapter.layers.items():
-            layers[path] = (*layers.get(path, ()), *stack)
-        if twice := tokens.keys() & adapter.tokens.keys():
-            raise Conflict(f"the token {min(twice)!r} is in two of the files; open them one by one")
-        tokens |= adapter.tokens
-        for key, value in adapter.metadata.items():
-            if metadata.setdefault(key, value) != value:
-                ambiguous[("metadata", f"the files disagree on {key}; the first one's is taken")] = None
-        ambiguous |= dict.fromkeys(adapter.report.ambiguous)
-    # One file that leaves no doubt about the base settles it for all.
-    settled = "" if all("base" in dict(adapter.report.ambiguous) for adapter in adapters) else "base"
-    return replace(
-        adapters[0],
-        layers=layers,
-        tokens=tokens,
-        metadata=metadata,
-        extras={key: ref for adapter in adapters for key, ref in adapter.extras.items()},
-        origin=tuple(frame for adapter in adapters for frame in adapter.origin),
-        report=Report(
-            used=tuple(key for adapter in adapters for key in adapter.report.used),
-            unmapped=tuple(each for adapter in adapters for each in adapter.report.unmapped),
-            ambiguous=tuple(each for each in ambiguous if each[0] != settled),
-        ),
     )

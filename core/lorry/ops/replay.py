@@ -28,6 +28,7 @@ def untouched(adapter: Adapter, dialect: Dialect, container: Container) -> bool:
         and adapter.tokens == frame.tokens
         and adapter.metadata == frame.source.metadata
         and frame.path.exists()
+        and (frame.path.is_dir() or len(frame.source.paths) == 1)
     )
 
 

@@ -31,6 +31,7 @@ def split(layer: Layer, kind: Kind, target: Target) -> list[Layer]:
     rows = {slot: ref for slot, ref in layer.slots.items() if slot in kind.row_slots}
     whole = [slot for slot in layer.slots if slot in kind.whole_slots]
     shares = (1, 1) if target.flip else target.rows
+    told = kind.target(layer.slots)[0] if kind.target and rows else -1
     if len(shares) > 1 and kind.dense and (whole or not all(_divides(ref, shares) for ref in rows.values())):
         layer = kind.dense(layer)
         rows, whole = dict(layer.slots), []
@@ -41,8 +42,7 @@ def split(layer: Layer, kind: Kind, target: Target) -> list[Layer]:
         )
     for slot, ref in rows.items():
         if not _divides(ref, shares):
-            count = kind.target(layer.slots)[0] if kind.target else -1
-            error = Incompatible if count > 0 and count % sum(shares) == 0 else InvalidFile
+            error = Incompatible if told > 0 and told % sum(shares) == 0 else InvalidFile
             raise error(
                 f"{target.name}: {ref.shape[0] if ref.shape else 0} rows of {slot} do not divide into "
                 f"{len(target.parts)} parts of {':'.join(map(str, target.rows))}"
@@ -64,7 +64,8 @@ def join(parts: Sequence[Layer | None], kind: Kind, target: Target) -> Layer | N
     """
     first = next(part for part in parts if part is not None)
     whole = any(slot in kind.whole_slots for part in parts if part is not None for slot in part.slots)
-    if whole and (len(parts) > 1 or target.flip):
+    odd = any(not _divides(ref, (1, 1)) for slot, ref in first.slots.items() if slot in kind.row_slots)
+    if (whole and (len(parts) > 1 or target.flip)) or (odd and target.flip):
         return None
     if len(parts) == 1:
         slots = {

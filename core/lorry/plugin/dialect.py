@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
@@ -77,6 +77,9 @@ class Dialect:
     metadata: header entries that every file of this dialect carries.
     facts: what a source says of all its layers beside their scale, for the spellings of kinds to understand.
     renaming: for keys that are no templates.
+    companions: families of names of the files (or folders with a side file) that one adapter may come in, beside one
+        another; {} stands for the same text in all names of a family.
+    doubts: what a source of this dialect cannot tell, as (what, why and how it is read), where a header does not say.
     unreadable: why lorry reads no such file; what `refuse` accepts is then named and refused, and never written.
     """
 
@@ -93,4 +96,6 @@ class Dialect:
     metadata: Mapping[str, str] = field(default_factory=dict)
     facts: Callable[[TensorMap], Mapping[str, Any]] = field(default=lambda _: {})
     renaming: Renaming | None = None
+    companions: tuple[tuple[str, ...], ...] = ()
+    doubts: Callable[[TensorMap], Iterable[tuple[str, str]]] = field(default=lambda _: ())
     unreadable: str = ""

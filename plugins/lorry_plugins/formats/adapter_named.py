@@ -12,6 +12,7 @@ from dataclasses import replace
 
 from lorry.ir import TensorMap
 from lorry.plugin import Dialect, Renaming, hookimpl
+from lorry_plugins.formats.scale_doubt import without_alpha
 
 LORRY_API = 1
 
@@ -43,6 +44,7 @@ def lorry_dialects() -> list[Dialect]:
         Dialect(
             name="diffsynth",
             title="DiffSynth-Studio (its own names of FLUX.1)",
+            doubts=without_alpha("DiffSynth-Studio's scripts take alpha = rank only where they are not told otherwise"),
             naming="diffsynth",
             spellings=("peft-bare", "peft"),
             refuse=_refuse,
@@ -51,6 +53,7 @@ def lorry_dialects() -> list[Dialect]:
         Dialect(
             name="peft-named",
             title="peft state dict (lora_A.default; DiffSynth-Studio, training scripts)",
+            doubts=without_alpha("a state dict comes without the configuration that holds it"),
             naming="peft-named",
             spellings=("peft-bare", "peft"),
             refuse=_refuse,

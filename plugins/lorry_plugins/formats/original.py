@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from lorry.ir import TensorMap
 from lorry.plugin import Dialect, hookimpl
+from lorry_plugins.formats.scale_doubt import without_alpha
 
 LORRY_API = 1
 
@@ -18,7 +19,6 @@ _TOPS = (
     "double_stream_modulation_", "single_stream_modulation.",
     "input_blocks.", "middle_block.", "output_blocks.", "time_embed.", "label_emb.", "out.",
 )  # fmt: skip
-_PARTS = (".lora_", ".lokr_", ".hada_", ".diff")
 _REPLACED_NORM = ".key_norm.scale"
 _POSITIONS = (".processor.", ".to_qkv_mlp.")
 
@@ -41,7 +41,7 @@ def _refuse_fal(source: TensorMap) -> str | None:
 
 def _speaks(source: TensorMap, lead: str) -> bool:
     starts = tuple(lead + top for top in _TOPS)
-    return any(key.startswith(starts) and any(part in key for part in _PARTS) for key in source.tensors) and not any(
+    return any(key.startswith(starts) for key in source.tensors) and not any(
         part in key for key in source.tensors for part in _POSITIONS
     )
 
@@ -69,6 +69,7 @@ def lorry_dialects() -> list[Dialect]:
             name="fal",
             title="fal (base_model.model. and BFL's names; peft on BFL's code)",
             lead=_FAL,
+            doubts=without_alpha("fal's trainer, whose alpha is its rank, is not the only one to save such names"),
             naming="original",
             spellings=("peft-bare", "peft", "kohya"),
             refuse=_refuse_fal,

@@ -31,6 +31,7 @@ def lorry_dialects() -> list[Dialect]:
             naming="cloneofsimo",
             spellings=("cloneofsimo",),
             refuse=refuse_list,
+            companions=(("{}.pt", "{}.text_encoder.pt", "{}.ti.pt"),),
             renaming=Renaming(read=read_list, write=write_list),
         ),
     ]

@@ -40,6 +40,7 @@ def lorry_dialects() -> list[Dialect]:
                 metadata=(METADATA_KEY,),
             ),
             refuse=_refuse_diffusers,
+            companions=(("pytorch_lora_weights.safetensors", "{}_emb.safetensors"),),
             metadata={"format": "pt"},
         ),
         Dialect(
@@ -55,6 +56,7 @@ def lorry_dialects() -> list[Dialect]:
                 sides=(CONFIG_NAME,),
             ),
             refuse=refuse_folder,
+            companions=(("unet", "transformer", "text_encoder", "text_encoder_2"),),
             facts=read_facts,
             metadata={"format": "pt"},
         ),
