@@ -14,7 +14,7 @@ from lorry.algebra.gram import gram, norm, overlap, subspaces
 from lorry.errors import Incompatible, InvalidArgument
 from lorry.ir import Adapter, Layer, ModulePath, TensorRef
 from lorry.ops.interference import interference
-from lorry.ops.interference_plot import plot
+from lorry.ops.interference_plot import draw_interference
 from lorry.plugin import Factors
 from tests.support.kinds import LINEAR_LAYERS, Random
 
@@ -120,7 +120,9 @@ def test_the_heat_map_has_a_row_a_module_and_shows_what_cancels_in_blue(tmp_path
     one = Adapter(base="sd1", layers=dict.fromkeys(paths, (layer,)))
     for sign, wins in ((-1.0, 2), (1.0, 0)):
         found = interference([(one, 1.0), (one, sign)])
-        plot(found, ["one", "two"], tmp_path / "map.png")
+        draw_interference(found, ["one", "two"], tmp_path / "map.png", force=True)
         picture = Image.open(tmp_path / "map.png")
         seen = [picture.getpixel(at) for at in itertools.product((350,), (65, 72, 79))]
         assert all(isinstance(pixel, tuple) and max(range(3), key=pixel.__getitem__) == wins for pixel in seen)
+    with pytest.raises(InvalidArgument, match="PNG"):
+        draw_interference(found, ["one", "two"], tmp_path / "map.jpg")

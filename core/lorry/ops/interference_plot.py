@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from lorry.errors import MissingExtra
+from lorry.errors import InvalidArgument, MissingExtra
 from lorry.ops.interference import Interference, Meeting, Pair
+from lorry.ops.output import replacing
 
 if TYPE_CHECKING:
     from PIL.ImageDraw import ImageDraw
@@ -29,12 +30,15 @@ class _Column(NamedTuple):
     shade: Callable[[Meeting], _Colour | None]
 
 
-def plot(found: Interference, names: Sequence[str], path: Path) -> None:
-    """Write a PNG: norms of every adapter, then cosine and overlaps of every pair; raise MissingExtra without Pillow.
+def draw_interference(found: Interference, names: Sequence[str], path: str | Path, *, force: bool = False) -> None:
+    """Draw a PNG at `path`: norms of every adapter, then cosine and overlaps of every pair.
 
     Cosines run from blue (-1, cancel out) over white to red (1, add up), overlaps from white to purple, norms from
-    white to the largest in green. Grey is where there is nothing to compare.
+    white to the largest in green. Grey is where there is nothing to compare. Raises Conflict where something is at
+    `path` unless `force`, MissingExtra without Pillow.
     """
+    if Path(path).suffix.lower() != ".png":
+        raise InvalidArgument(f"{path}: heat maps are PNG pictures; end the name with .png")
     if importlib.util.find_spec("PIL") is None:
         raise MissingExtra("drawing a heat map", "Pillow", "torch")
     from PIL import Image, ImageDraw
@@ -54,7 +58,8 @@ def plot(found: Interference, names: Sequence[str], path: Path) -> None:
             draw.rectangle((left, top, left + _CELL - 2, top + _ROW - 1), fill=column.shade(meeting) or _GREY)
     for at, name in enumerate(names):
         draw.text((_MARGIN, height - _MARGIN - 16 * (len(names) - at)), f"{at + 1}  {name}", fill=_INK, font_size=11)
-    image.save(path, format="PNG")
+    with replacing(Path(path), force=force) as draft:
+        image.save(draft, format="PNG")
 
 
 def _columns(found: Interference, names: Sequence[str]) -> list[_Column]:

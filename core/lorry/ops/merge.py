@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import partial as bound
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from lorry.algebra.device import checked_device
 from lorry.errors import Conflict, Incompatible, InvalidArgument
 from lorry.ir.adapter import Adapter
 from lorry.ir.layer import Layer
@@ -81,17 +82,16 @@ def merge(  # noqa: PLR0913  every option is a keyword with a default
     _check_count(chosen, len(pairs))
     if rank is not None and rank < 1:
         raise InvalidArgument(f"{rank} is no rank; give 1 or more")
+    require_torch("merging")
     work = _Merge(
         method=chosen,
         options=settings(chosen, options or {}),
         rank=rank,
-        deltas=Deltas(base, plugins, device),
+        deltas=Deltas(base, plugins, checked_device(device)),
         pairs=pairs,
         selections=read_selections(weights, [adapter for adapter, _ in pairs], plugins),
     )
     tokens = _tokens([adapter for adapter, _ in pairs])
-    if any(adapter.layers for adapter, _ in pairs):
-        require_torch("merging")
     layers: dict[ModulePath, tuple[Layer, ...]] = {}
     for at, made in work.run():
         layers[at.path] = (*layers.get(at.path, ()), *made.layers)

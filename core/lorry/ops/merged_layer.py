@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
-from lorry.errors import Incompatible
 from lorry.ir.computed import computed
 from lorry.ir.layer import Layer
 from lorry.ops.deltas import Deltas
+from lorry.ops.rank_layers import maker
 from lorry.ops.stack import narrowed
-from lorry.plugin.kind import Factors, Kind
+from lorry.plugin.kind import Factors
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -65,24 +65,16 @@ def whole(compute: Callable[[], Tensor], target: Target, deltas: Deltas, rank: i
 
         cut = decompose(compute().flatten(1), rank)
         return _of_factors(cut.factors, target, deltas, cut.error)
-    kind = next((each for each in deltas.plugins.kinds().values() if each.whole), None)
-    if kind is None or kind.whole is None:
-        raise Incompatible("no installed kind holds a full difference; give a rank")
-    made = replace(kind.whole(computed(target.shape, compute)), param=target.param)
-    told = [layer.options for layer in target.sources if layer.kind == kind.name]
+    make = maker((kind.whole for kind in deltas.plugins.kinds().values()), "full differences")
+    made = replace(make(computed(target.shape, compute)), param=target.param)
+    told = [layer.options for layer in target.sources if layer.kind == made.kind]
     return Made((replace(made, options=told[0]) if told else made,), "full", 0, 0.0)
 
 
 def _of_factors(factors: Factors, target: Target, deltas: Deltas, error: float) -> Made:
-    build = _builder([*map(deltas.kind, target.sources), *deltas.plugins.kinds().values()])
+    kinds = (*map(deltas.kind, target.sources), *deltas.plugins.kinds().values())
+    build = maker((kind.build for kind in kinds), "factors")
     made = replace(build(Factors(factors.down.cpu(), factors.up.cpu()), target.shape), param=target.param)
     dtypes = {ref.dtype for layer in target.sources for ref in layer.slots.values()}
     made = narrowed(made, dtypes.pop()) if len(dtypes) == 1 else made
     return Made((made,), "low rank", factors.up.shape[1], error)
-
-
-def _builder(kinds: Iterable[Kind]) -> Callable[[Factors, tuple[int, ...]], Layer]:
-    build = next((kind.build for kind in kinds if kind.build), None)
-    if build is None:
-        raise Incompatible("no installed kind is made of factors; install one")
-    return build
