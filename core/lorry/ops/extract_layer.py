@@ -10,7 +10,6 @@ from lorry.algebra.ranks import Rank
 from lorry.algebra.svd import Truncated
 from lorry.algebra.tucker import Tucker, tucker
 from lorry.errors import InvalidFile
-from lorry.ir.tensor import BITS, TensorRef
 from lorry.ops.extract_pairs import FULL, LOW_RANK, TUCKER, VOCABULARY, Pair
 
 if TYPE_CHECKING:
@@ -72,22 +71,20 @@ def difference(pair: Pair, device: str = "cpu") -> Tensor | None:
     import torch
 
     known = pair.base.shape[0] if pair.form == VOCABULARY else None
-    tuned = pair.tuned if known is None else pair.tuned.rows(0, known)
-    delta = tuned.torch(device, torch.float32)
-    base = pair.base.torch(device, torch.float32)
-    if tuned.dtype != pair.base.dtype and _same_but_for_rounding(delta, base, tuned, pair.base):
+    tuned = (pair.tuned if known is None else pair.tuned.rows(0, known)).torch(device)
+    base = pair.base.torch(device)
+    if _same_but_for_rounding(tuned, base):
         return None
-    delta -= base
-    norm = torch.linalg.vector_norm(delta)
-    if not bool(norm.isfinite()):
-        odd = "the tuned model" if bool(base.isfinite().all()) else "the base"
+    delta = tuned.to(torch.float32).sub_(base.to(torch.float32))  # both are copies of their own
+    if not bool(torch.linalg.vector_norm(delta).isfinite()):
+        odd = "the base" if bool(tuned.isfinite().all()) else "the tuned model"
         raise InvalidFile(f"{pair.at} of {odd} holds NaN, infinity or numbers too large to tell apart from them")
-    return delta if bool(norm) else None
+    return delta
 
 
-def _same_but_for_rounding(tuned: Tensor, base: Tensor, first: TensorRef, second: TensorRef) -> bool:
+def _same_but_for_rounding(tuned: Tensor, base: Tensor) -> bool:
+    """Tell whether the wider of two tensors rounds to the narrower one."""
     import torch
 
-    narrow = min((first.dtype, second.dtype), key=BITS.__getitem__)
-    dtype = TensorRef(narrow, (0,), ()).torch().dtype
-    return torch.equal(tuned.to(dtype), base.to(dtype))
+    narrow = min((tuned.dtype, base.dtype), key=lambda dtype: dtype.itemsize)
+    return torch.equal(tuned.to(narrow), base.to(narrow))
