@@ -35,7 +35,7 @@ def collect(store: LocalStore, *, grace: float = HOUR, dry_run: bool = False) ->
     if not store.layout.home.is_dir():
         return ()
     held = _held(store)
-    before = _now(store) - grace
+    before = store.now_ns() / 1e9 - grace
     found = [each for each in _unneeded(store, held) if _touched(each.path) < before]
     return tuple(found if dry_run else (each for each in found if _delete(store, each, before)))
 
@@ -77,14 +77,6 @@ def _delete(store: LocalStore, garbage: Garbage, before: float) -> bool:
             durable.put_new(aside, garbage.path)
             return False
     return True
-
-
-def _now(store: LocalStore) -> float:
-    """Return the time as the disk has it: over a network its clock may differ from ours."""
-    store.layout.prepare()
-    with durable.draft(store.layout.drafts) as draft:
-        draft.touch()
-        return draft.stat().st_mtime
 
 
 def _touched(path: Path) -> float:

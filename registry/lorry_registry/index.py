@@ -2,7 +2,8 @@
 
 A cache and nothing more. Whoever reads it first brings it up to date with the versions there are, so that
 publishing never waits for it; where it is missing, damaged or of another schema it is made anew, and where
-the home cannot be written to it is made in memory.
+the home cannot be written to it is made in memory. Which adapters have new versions, the times of their folders
+tell, once these are older than any disk's clock is coarse: of two publishes in one tick the second would be missed.
 """
 
 from __future__ import annotations
@@ -19,8 +20,10 @@ from lorry_registry.reference import Reference
 from lorry_registry.semver import Version
 from lorry_registry.store import LocalStore
 
-_SCHEMA = 2
+_SCHEMA = 3
+_TICK_NS = 3_000_000_000
 _TABLES = """
+CREATE TABLE adapter (adapter TEXT PRIMARY KEY, changed INTEGER) WITHOUT ROWID;
 CREATE TABLE version (
     adapter TEXT, version TEXT, manifest TEXT, title TEXT, kinds TEXT, format TEXT, base TEXT, size INTEGER,
     fault TEXT, words TEXT, prose TEXT, PRIMARY KEY (adapter, version)
@@ -81,7 +84,7 @@ def find_file(store: LocalStore, sha256: str) -> list[tuple[Reference, str]]:
             (sha256,),
         ).fetchall()
     found = [(_reference(adapter, version), manifest) for adapter, version, manifest in rows]
-    return sorted(found, key=lambda each: (each[0].adapter, each[0].exact()))
+    return sorted(found, key=lambda each: (each[0].adapter, each[0].exact().precedence))
 
 
 @contextmanager
@@ -123,20 +126,39 @@ def _make_tables(connection: sqlite3.Connection) -> None:
 
 def _update(connection: sqlite3.Connection, store: LocalStore) -> None:
     """Add the versions the index lacks and drop those that are gone; a version never changes."""
-    there = {(reference.adapter, str(reference.exact())): reference for reference in store.published()}
-    known = set(connection.execute("SELECT adapter, version FROM version WHERE fault = ''"))
-    gone = [*(known - there.keys()), *connection.execute("SELECT adapter, version FROM version WHERE fault <> ''")]
+    there = {reference.adapter: (reference, changed) for reference, changed in store.adapters()}
+    known = dict(connection.execute("SELECT adapter, changed FROM adapter"))
+    faulty = {adapter for (adapter,) in connection.execute("SELECT adapter FROM version WHERE fault <> ''")}
+    for adapter in known.keys() - there.keys():
+        _update_adapter(connection, store, Reference.parse(adapter))
+        connection.execute("DELETE FROM adapter WHERE adapter = ?", (adapter,))
+    stale = [each for name, each in there.items() if name in faulty or known.get(name) != each[1]]
+    settled = store.now_ns() - _TICK_NS if stale else 0
+    for reference, changed in stale:
+        _update_adapter(connection, store, reference)
+        seen = changed if changed < settled else None
+        connection.execute("INSERT OR REPLACE INTO adapter VALUES (?, ?)", (reference.adapter, seen))
+
+
+def _update_adapter(connection: sqlite3.Connection, store: LocalStore, reference: Reference) -> None:
+    """Bring the rows of one adapter up to date; versions that could not be read are read again."""
+    adapter = reference.adapter
+    there = {str(version): version for version in store.records(reference).versions()}
+    rows = connection.execute("SELECT version, fault FROM version WHERE adapter = ?", (adapter,)).fetchall()
+    gone = [(adapter, version) for version, fault in rows if fault or version not in there]
     for table in ("version", "file"):
         connection.executemany(f"DELETE FROM {table} WHERE adapter = ? AND version = ?", gone)  # noqa: S608  two literals
-    for key in sorted(there.keys() - known):
-        entry, about = _read(store, there[key])
+    known = {version for version, fault in rows if not fault}
+    for text in sorted(there.keys() - known):
+        key = (adapter, text)
+        entry, about = _read(store, reference.at(there[text]))
         connection.execute(
             "INSERT INTO version VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 *key,
                 entry.manifest,
                 entry.title,
-                json.dumps(entry.kinds),
+                ",".join(entry.kinds),
                 entry.format,
                 entry.base,
                 entry.size,
@@ -191,12 +213,12 @@ def _about(reference: Reference, manifest: dict[str, Any]) -> _About:
     )
 
 
-def _order(entry: Entry) -> tuple[str, Version]:
-    return entry.reference.adapter, entry.reference.exact()
+def _order(entry: Entry) -> tuple[str, tuple[object, ...]]:
+    return entry.reference.adapter, entry.reference.exact().precedence
 
 
 def _entry(adapter: str, version: str, manifest: str, title: str, kinds: str, *rest: Any) -> Entry:  # noqa: ANN401  a row
-    return Entry(_reference(adapter, version), manifest, title, tuple(json.loads(kinds)), *rest)
+    return Entry(_reference(adapter, version), manifest, title, tuple(kinds.split(",")) if kinds else (), *rest)
 
 
 def _reference(adapter: str, version: str) -> Reference:

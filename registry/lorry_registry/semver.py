@@ -53,9 +53,11 @@ class Version:
         return f"{number}-{'.'.join(self.prerelease)}" if self.prerelease else number
 
     def __lt__(self, other: Version) -> bool:
-        return self._precedence() < other._precedence()
+        return self.precedence < other.precedence
 
-    def _precedence(self) -> tuple[object, ...]:
+    @property
+    def precedence(self) -> tuple[object, ...]:
+        """What versions are compared by: for sorting many without comparing each pair anew."""
         identifiers = tuple((0, int(part), "") if part.isdecimal() else (1, 0, part) for part in self.prerelease)
         return (self.major, self.minor, self.patch, self.stable, identifiers)
 

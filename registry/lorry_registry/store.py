@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -61,11 +62,24 @@ class LocalStore:
 
     def published(self) -> Iterator[Reference]:
         """Yield the exact reference of every version there is, by name and from the lowest version up."""
+        for adapter, _ in self.adapters():
+            for version in self.records(adapter).versions():
+                yield adapter.at(version)
+
+    def adapters(self) -> Iterator[tuple[Reference, int]]:
+        """Yield every adapter by name, with the time its versions last changed: nanoseconds of the disk's clock."""
         for namespace in entries(self.layout.names, lambda text: check_name(text, "namespace") == text):
-            for name in entries(self.layout.names / namespace, lambda text: check_name(text, "name") == text):
-                adapter = Reference(namespace, name)
-                for version in self.records(adapter).versions():
-                    yield adapter.at(version)
+            folder = self.layout.names / namespace
+            for name in entries(folder, lambda text: check_name(text, "name") == text):
+                with suppress(FileNotFoundError, NotADirectoryError):
+                    yield Reference(namespace, name), (folder / name / "versions").stat().st_mtime_ns
+
+    def now_ns(self) -> int:
+        """Return the time as the disk has it, in nanoseconds: over a network its clock may differ from ours."""
+        self.layout.prepare()
+        with durable.draft(self.layout.drafts) as draft:
+            draft.touch()
+            return draft.stat().st_mtime_ns
 
     def knows(self, reference: Reference) -> bool:
         """Tell whether an adapter of this name is here, or one that may have been meant."""
