@@ -81,6 +81,7 @@ BOFT = Kind(
     target=target,
     whole_slots=("blocks",),
     needs_weight=True,
+    samples="lorry_plugins.adapters.samples:BOFT",
 )
 
 

@@ -40,6 +40,7 @@ def decomposed(kind: Kind, name: str, title: str) -> Kind:
         row_slots=(*kind.row_slots, _ROWS),
         whole_slots=(*kind.whole_slots, _COLUMNS),
         needs_weight=True,
+        samples="lorry_plugins.adapters.samples:" + name.upper().replace("-", "_"),
     )
 
 

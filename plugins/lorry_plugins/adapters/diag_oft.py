@@ -103,6 +103,7 @@ DIAG_OFT = Kind(
     row_slots=("blocks", "rescale"),
     whole_slots=("constraint",),
     needs_weight=True,
+    samples="lorry_plugins.adapters.samples:DIAG_OFT",
 )
 
 

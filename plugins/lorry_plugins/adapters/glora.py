@@ -96,6 +96,7 @@ GLORA = Kind(
     target=target,
     row_slots=("b1",),
     needs_weight=True,
+    samples="lorry_plugins.adapters.samples:GLORA",
 )  # fmt: skip
 
 

@@ -67,7 +67,7 @@ def _read_peft(layer: Layer, facts: Mapping[str, Any]) -> Layer:
 def _write_peft(layer: Layer, facts: Mapping[str, Any]) -> Layer | None:  # noqa: ARG001  the shape of `Spelling.write`
     ((slot, ref),) = layer.slots.items()
     kernel = len(ref.shape) > 2  # noqa: PLR2004  a convolution
-    if slot == "rows" or layer.options.get("offset") or (slot == "columns" and kernel):
+    if slot == "rows" or layer.options.get("offset") or (slot == "columns" and (kernel or ref.numel == 1)):
         return None
     return replace(layer, slots={"factor": ref})
 
@@ -95,6 +95,7 @@ IA3 = Kind(
     row_slots=("rows", "output"),
     output_slots=("output",),
     needs_weight=True,
+    samples="lorry_plugins.adapters.samples:IA3",
 )
 
 

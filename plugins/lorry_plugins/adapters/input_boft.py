@@ -64,6 +64,7 @@ INPUT_BOFT = Kind(
     target=target,
     row_slots=("rescale",),
     needs_weight=True,
+    samples="lorry_plugins.adapters.samples:INPUT_BOFT",
 )
 
 

@@ -9,6 +9,7 @@ lycoris/functional/general.py (`rebuild_tucker`).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -63,8 +64,8 @@ def apply(weight: Tensor, layer: Layer) -> Tensor:
 
 
 def _dense(layer: Layer) -> Layer:
-    rows, columns, *_ = target(layer.slots)
-    return dense(layer, delta, rows, columns)
+    rows, *inner = target(layer.slots)
+    return dense(layer, delta, rows, math.prod(size for size in inner if size != -1))
 
 
 def _fits(slots: Mapping[str, TensorRef], number: str) -> bool:
@@ -96,6 +97,7 @@ LOHA = Kind(
     row_slots=("w1_a", "w2_a"),
     whole_slots=("t1", "t2"),
     dense=_dense,
+    samples="lorry_plugins.adapters.samples:LOHA",
 )
 
 

@@ -10,6 +10,7 @@ src/peft/tuners/lokr/layer.py (`get_delta_weight`).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -61,8 +62,8 @@ def apply(weight: Tensor, layer: Layer) -> Tensor:
 
 
 def _dense(layer: Layer) -> Layer:
-    rows, columns, *_ = target(layer.slots)
-    return dense(layer, delta, rows, columns)
+    rows, *inner = target(layer.slots)
+    return dense(layer, delta, rows, math.prod(size for size in inner if size != -1))
 
 
 def _stands(slots: Mapping[str, TensorRef]) -> bool:
@@ -119,6 +120,7 @@ LOKR = Kind(
     target=target,
     row_slots=("w1", "w1_a"),
     dense=_dense,
+    samples="lorry_plugins.adapters.samples:LOKR",
 )
 
 

@@ -90,6 +90,7 @@ def join(parts: Sequence[Layer | None], rows: Sequence[int]) -> Layer:
     Ranks add up. Parts of another scale than the largest have the ratio folded into their up, which is kept in
     a wider dtype where it would be rounded; equal scales change no number.
     """
+    parts = [part and _plain(part) for part in parts]
     present = [part for part in parts if part is not None]
     scale = max((part.scale for part in present), key=abs)
     ups = [None if part is None else scaled(part.slots["up"], part.scale / scale if scale else 1.0) for part in parts]
@@ -154,6 +155,14 @@ def _restricted(part: Layer, ranks: Sequence[int]) -> Layer | None:
     return replace(part, slots={"down": down, "up": columns.reshape(up.shape[0], len(ranks), *up.shape[2:])})
 
 
+def _plain(part: Layer) -> Layer:
+    """Multiply a Tucker core out, since cores of several parts do not stand side by side."""
+    if "mid" not in part.slots:
+        return part
+    require_torch("joining parts in Tucker form")
+    return replace(part, slots=build(factors(part), target(part.slots)).slots)
+
+
 def _spans(numbers: Sequence[int]) -> list[tuple[int, int]]:
     spans: list[tuple[int, int]] = []
     for number in numbers:
@@ -199,6 +208,7 @@ LORA = Kind(
     unjoin=unjoin,
     build=build,
     tucker=tucker,
+    samples="lorry_plugins.adapters.samples:LORA",
 )
 
 

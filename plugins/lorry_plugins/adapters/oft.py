@@ -133,6 +133,7 @@ OFT = Kind(
     apply=apply,
     target=target,
     needs_weight=True,
+    samples="lorry_plugins.adapters.samples:OFT",
 )
 
 

@@ -33,6 +33,7 @@ TLORA = Kind(
     row_slots=("up",),
     needs_weight=True,
     timestep=True,
+    samples="lorry_plugins.adapters.samples:TLORA",
 )
 
 

@@ -53,6 +53,7 @@ VERA = Kind(
     target=target,
     whole_slots=("lambda_b",),
     needs_weight=True,
+    samples="lorry_plugins.adapters.samples:VERA",
 )
 
 

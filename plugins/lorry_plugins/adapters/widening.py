@@ -69,6 +69,7 @@ def widened(kind: Kind, name: str, title: str) -> Kind:
         unjoin=kind.unjoin,
         needs_weight=True,
         changes_shape=True,
+        samples="lorry_plugins.adapters.samples:" + name.upper().replace("-", "_"),
     )
 
 
