@@ -15,6 +15,9 @@ from lorry.errors import LorryError, NotFound
 if TYPE_CHECKING:
     from lorry.ops.convert import Conversion
 
+_SHOWN = 10
+"""Approximated layers on the terminal; --json has all."""
+
 
 @click.command("convert")
 @click.argument("path", nargs=-1, required=True)
@@ -30,7 +33,12 @@ if TYPE_CHECKING:
 @click.option("--in-place", is_flag=True, help="Convert every PATH by itself, and put it where it was.")
 @options.base
 @click.option("--verify", is_flag=True, help="Read the new file back and prove that every ΔW is the same.")
-@click.option("--lossy", is_flag=True, help="Leave out what the format cannot hold; the result says what.")
+@click.option(
+    "--lossy",
+    is_flag=True,
+    help="Make LoRAs of the layers that the format cannot hold, leave out the rest; the result says what that loses.",
+)
+@click.option("--rank", type=click.IntRange(1), help="Of those LoRAs; 32 if not given.")
 @options.dtype
 @options.force
 @options.as_json
@@ -43,6 +51,7 @@ def command(
     base: str | None,
     verify: bool,
     lossy: bool,
+    rank: int | None,
     dtype: str | None,
     force: bool,
     as_json: bool,
@@ -62,13 +71,17 @@ def command(
 
     if sum((output is not None, out_dir is not None, in_place)) != 1:
         raise click.UsageError("say where to write: -o OUTPUT, --out-dir FOLDER or --in-place")
+    if rank and not lossy:
+        raise click.UsageError("--rank is for what the format cannot hold as it is: say --lossy too, or lorry resize")
 
     opened = open_base(base) if base else None
 
     def write(source: Path | str | list[str], where: Path | str) -> Conversion:
         adapter = open_adapter(source, base=opened)
         replace = force or (in_place and where == source)
-        return convert(adapter, where, target, verify=verify, base=opened, dtype=dtype, lossy=lossy, force=replace)
+        return convert(
+            adapter, where, target, verify=verify, base=opened, dtype=dtype, lossy=lossy, rank=rank, force=replace
+        )
 
     if output is None:
         _batch(path, target, out_dir, write, as_json=as_json)
@@ -122,6 +135,11 @@ def _told(done: Conversion) -> dict[str, Any]:
         "keys_read": len(done.adapter.report.used),
         "tensors_written": saved.tensors,
         "lost": dict(saved.lost),
+        "approximated": {
+            name: {"kinds": each.kinds, "rank": each.rank, "energy_lost": each.energy_lost}
+            for name, each in saved.approximated.items()
+        },
+        "energy_lost": saved.energy_lost,
         "renamed": saved.renamed,
         "max_relative_error": proof.error if proof else None,
         "layers_compared": len(proof.layers) if proof else None,
@@ -134,6 +152,13 @@ def _print(told: Mapping[str, Any]) -> None:
     echo(f"{told['output']}: {told['format']}, {keys}")
     for what, why in told["lost"].items():
         echo(f"left out: {what}: {why}")
+    worst = sorted(told["approximated"].items(), key=lambda each: -each[1]["energy_lost"])
+    for name, each in worst[:_SHOWN]:
+        kinds = " and ".join(each["kinds"])
+        echo(f"now a LoRA of rank {each['rank']}: {name}: {kinds}, {each['energy_lost']:.2%} of its energy lost")
+    if worst:
+        more = f"; {len(worst) - _SHOWN} that lose less are not listed" if len(worst) > _SHOWN else ""
+        echo(f"{count(len(worst), 'layer')} approximated, {told['energy_lost']:.2%} of their energy lost{more}")
     if told["renamed"]:
         echo(told["renamed"])
     if told["layers_compared"] is not None:

@@ -38,22 +38,27 @@ def convert(  # noqa: PLR0913  every option is a keyword with a default
     base: Base | None = None,
     dtype: str | None = None,
     lossy: bool = False,
+    rank: int | None = None,
     force: bool = False,
     plugins: Host | None = None,
 ) -> Conversion:
     """Save `adapter` in another format with its lineage in the header, and with `verify` prove it.
 
     The proof reads the new file back, before it takes its place, and compares every ΔW with the source's; kinds
-    that need the weight ask for `base`. What `lossy` left out is not compared. Raises VerificationFailed where
-    they differ by more than 1e-6 and no `dtype` was asked for; whatever is at `path` stays as it was.
+    that need the weight ask for `base`. What `lossy` left out or made a LoRA of `rank` is not compared. Raises
+    VerificationFailed where they differ by more than 1e-6 and no `dtype` was asked for; whatever is at `path` stays
+    as it was.
     """
     plugins, target = plugins or host(), Path(path)
     check_name(target, chosen(format, plugins)[1], plugins)
     undone = _returns(adapter, format) or _same_dialect(adapter, format)
     told = {} if undone else recipe("convert", [(adapter, 1.0)], {"format": format, "dtype": dtype})
     with replacing(target, force=force) as draft:
-        saved = save(adapter, draft, format, dtype=dtype, lossy=lossy, metadata=told, plugins=plugins)
-        proof = _prove(adapter, draft, base, plugins).without(saved.lost) if verify else None
+        saved = save(
+            adapter, draft, format, dtype=dtype, lossy=lossy, rank=rank, base=base, metadata=told, plugins=plugins
+        )
+        changed = {**saved.lost, **saved.approximated}
+        proof = _prove(adapter, draft, base, plugins).without(changed) if verify else None
         if proof and dtype is None and not proof.error <= TOLERANCE:  # so that not-a-number fails too
             worst = max(proof.layers, key=lambda each: each.error, default=None)
             raise VerificationFailed(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from typing import NamedTuple
 
 from lorry.errors import InvalidArgument, NotRepresentable
 from lorry.ir.adapter import Adapter
@@ -18,7 +19,25 @@ from lorry.ops.names import Target
 from lorry.ops.stack import flattened, folded, stack
 from lorry.ops.style import HASH_KEYS, ORIGIN_KEY, RECIPE_KEY, Style
 from lorry.plugin.dialect import Dialect, Header, HeaderFields, NamedLayer
-from lorry.plugin.kind import ALPHA, Kind, TokenLayout
+from lorry.plugin.kind import ALPHA, Kind
+
+
+class _Group(NamedTuple):
+    """Layers that become one in the file: those of one kind on the parts of one module there."""
+
+    component: str
+    kind: str
+    param: str
+    prefix: str
+    target: Target
+
+
+class _Spelt(NamedTuple):
+    """A layer as it goes into the file, with its spelling and the module there."""
+
+    named: NamedLayer
+    spelled: Spelled
+    target: Target
 
 
 class Encoder:
@@ -46,15 +65,16 @@ class Encoder:
         """Return the tensors, header and side files; what cannot be held is left out and told in `lost`."""
         named = self._named()
         before = set(self.lost)
-        fields = self._header([each for each, _, _ in named])
+        fields = self._header([each.named for each in named])
         refused = self.lost.keys() - before
         tensors: dict[str, TensorRef] = {}
-        for each, spelled, target in named:
-            if str(each.path) in refused:
+        for each in named:
+            path = str(each.named.path)
+            if path in refused:
                 continue
-            made = self._slots(each, spelled, target)
+            made = self._slots(*each)
             if any(key in tensors and not tensors[key].same(ref) for key, ref in made.items()):
-                self.lost[str(each.path)] = f"{min(made.keys() & tensors.keys())} is the name of another layer already"
+                self.lost[path] = f"{min(made.keys() & tensors.keys())} is the name of another layer already"
             else:
                 tensors |= made
         tokens = self._tokens()
@@ -75,63 +95,70 @@ class Encoder:
         self.lost |= lost
         return made
 
-    def _named(self) -> list[tuple[NamedLayer, Spelled, Target]]:
+    def _named(self) -> list[_Spelt]:
         """Give every layer its spelling, prefix and name, joining the parts of fused modules."""
-        found: list[tuple[NamedLayer, Spelled, Target]] = []
-        for (component, kind_name, param, prefix, target), parts in self._grouped().items():
-            kind = self._kinds[kind_name]
-            spelled = self._spelled(kind, parts, param)
-            if isinstance(spelled, str) and kind.factors and kind.build:
-                parts = {name: flattened(layer, kind) for name, layer in parts.items()}  # noqa: PLW2901  the same layers in their plain form
-                spelled = self._spelled(kind, parts, param)
-            at = ModulePath(component, next(name for name in target.parts if name in parts))
-            if isinstance(spelled, str):
-                self.lost |= {str(ModulePath(component, name)): spelled for name in parts}
-                continue
-            layer = views.join([parts.get(name) for name in target.parts], kind, target)
-            if layer is None:
-                why = f"{kind.name} layers of unequal parts cannot be joined into {target.name}"
-                self.lost |= {str(ModulePath(component, name)): why for name in parts}
-                continue
-            if layer.scale == 0 and ALPHA in spelled.spelling.slots.values() and self._with_alpha(layer):
-                if not kind.factors:
-                    self.lost |= {str(ModulePath(component, name)): "a scale of 0 cannot be told" for name in parts}
-                    continue
-                layer = _silenced(layer, kind)
-            if layer.scale != 1 and ALPHA not in spelled.spelling.slots.values() and not self._grammar.dialect.header:
-                if kind.factors:
-                    layer = folded(layer, kind)
-                elif not self._absorbed(layer, spelled):
-                    self.lost |= {str(ModulePath(component, name)): "no scale can be told" for name in parts}
-                    continue
-            rank = kind.rank(layer.slots) if kind.rank else 1
-            found.append((NamedLayer(prefix, target.name, at, layer, rank), spelled, target))
+        found: list[_Spelt] = []
+        for group, parts in self._grouped().items():
+            made = self._spelt(group, parts)
+            if isinstance(made, str):
+                self.lost |= {str(ModulePath(group.component, name)): made for name in parts}
+            else:
+                found.append(made)
         return list(self._beside(found))
+
+    def _spelt(self, group: _Group, parts: Mapping[str, Layer]) -> _Spelt | str:
+        """Make one layer of a module's parts as the dialect spells it, or say why that cannot be."""
+        kind, target = self._kinds[group.kind], group.target
+        spelled = self._spelled(kind, parts, group.param)
+        if isinstance(spelled, str) and kind.factors and kind.build:
+            parts = {name: flattened(layer, kind) for name, layer in parts.items()}
+            spelled = self._spelled(kind, parts, group.param)
+        if isinstance(spelled, str):
+            return spelled
+        joined = views.join([parts.get(name) for name in target.parts], kind, target)
+        if joined is None:
+            return f"{kind.name} layers of unequal parts cannot be joined into {target.name}"
+        layer = self._tellable(joined, kind, spelled)
+        if isinstance(layer, str):
+            return layer
+        at = ModulePath(group.component, next(name for name in target.parts if name in parts))
+        rank = kind.rank(layer.slots) if kind.rank else 1
+        return _Spelt(NamedLayer(group.prefix, target.name, at, layer, rank), spelled, target)
+
+    def _tellable(self, layer: Layer, kind: Kind, spelled: Spelled) -> Layer | str:
+        """Put a scale that the file cannot tell into the numbers, or say why that cannot be."""
+        alpha = ALPHA in spelled.spelling.slots.values()
+        if layer.scale == 0 and alpha and self._with_alpha(layer):
+            return _silenced(layer, kind) if kind.factors else "a scale of 0 cannot be told"
+        if layer.scale == 1 or alpha or self._grammar.dialect.header:
+            return layer
+        if kind.factors:
+            return folded(layer, kind)
+        return layer if self._absorbed(layer, spelled) else "no scale can be told"
 
     def _absorbed(self, layer: Layer, spelled: Spelled) -> bool:
         """Tell whether a spelling puts the scale of a layer into its numbers."""
         written = spelled.spelling.write(layer, self._facts)
         return written is not None and written.scale == 1
 
-    def _beside(
-        self, found: Sequence[tuple[NamedLayer, Spelled, Target]]
-    ) -> Iterator[tuple[NamedLayer, Spelled, Target]]:
+    def _beside(self, found: Sequence[_Spelt]) -> Iterator[_Spelt]:
         """Divide what is spelled beside another layer by that one's scale, which is going to multiply it."""
         scales = {(named.prefix, named.module, named.layer.kind): named.layer.scale for named, _, _ in found}
-        for named, spelled, target in found:
-            beside = spelled.spelling.beside
+        for each in found:
+            named, beside = each.named, each.spelled.spelling.beside
             if not beside:
-                yield named, spelled, target
+                yield each
                 continue
             scale = next((scales[at] for kind in beside if (at := (*named[:2], kind)) in scales), 0.0)
             if scale:
                 layer = replace(named.layer, scale=named.layer.scale / scale)
-                yield named._replace(layer=layer), spelled, target
+                yield each._replace(named=named._replace(layer=layer))
             else:
                 self.lost[str(named.path)] = f"its {named.layer.param} can only stand beside {' or '.join(beside)}"
 
-    def _grouped(self) -> dict[tuple[str, str, str, str, Target], dict[str, Layer]]:
-        groups: dict[tuple[str, str, str, str, Target], dict[str, Layer]] = {}
+    def _grouped(self) -> dict[_Group, dict[str, Layer]]:
+        """Gather the layers that become one in the file, by the part they are for."""
+        groups: dict[_Group, dict[str, Layer]] = {}
         present: dict[str, set[str]] = {}
         for path in self._adapter.layers:
             present.setdefault(path.component, set()).add(path.name)
@@ -149,7 +176,7 @@ class Encoder:
                     self.lost[str(path)] = f"{len(same)} layers of kind {kind} cannot be put together"
                     continue
                 layer = same[0] if len(same) == 1 else stack([(each, 1.0) for each in same], self._kinds[kind])
-                groups.setdefault((path.component, kind, param, prefix, target), {})[path.name] = layer
+                groups.setdefault(_Group(path.component, kind, param, prefix, target), {})[path.name] = layer
         return groups
 
     def _naming(self, component: str) -> tuple[str, str]:
@@ -162,6 +189,7 @@ class Encoder:
         return (prefix, scheme) if known else (naming.prefixes[0], naming.schemes[0])
 
     def _spelled(self, kind: Kind, parts: Mapping[str, Layer], param: str) -> Spelled | str:
+        """Choose the first spelling that holds every part, or say that there is none."""
         for each in self._grammar.spelled:
             if each.kind is not kind or each.spelling.param != param:
                 continue
@@ -173,6 +201,7 @@ class Encoder:
         return f"it does not spell {kind.title} layers with {', '.join(sorted(slots))} of a {param}"
 
     def _slots(self, named: NamedLayer, spelled: Spelled, target: Target) -> dict[str, TensorRef]:
+        """Return the tensors of one layer by their keys."""
         spelling, layer = spelled.spelling, spelled.spelling.write(named.layer, self._facts)
         if layer is None:
             self.lost[str(named.path)] = f"{spelled.kind.title} has no such spelling once its parts are joined"
@@ -190,26 +219,24 @@ class Encoder:
         return made
 
     def _with_alpha(self, layer: Layer) -> bool:
+        """Tell whether the scale of this layer is stored as an alpha tensor."""
         if self._returning:
             return bool(self._style.alpha) or (layer.scale != 1 and not self._style.header and not self._style.sides)
         return self._grammar.dialect.header is None
 
-    def _header(self, named: list[NamedLayer]) -> TensorMap:
-        """Return header fields as a map without tensors; the original ones where they still say the truth."""
+    def _header(self, named: Sequence[NamedLayer]) -> HeaderFields:
+        """Return what header and side files tell of the scales; the original ones where they still say the truth."""
         header = self._grammar.dialect.header
         if header is None or not named or (self._returning and self._style.alpha):
-            return TensorMap(tensors={}, metadata=self._style.header)
-        if self._style.header or self._style.sides:
+            return HeaderFields(self._style.header, {})
+        if had := bool(self._style.header or self._style.sides):
             sides = {name: text.encode() for name, text in self._style.sides.items() if name in header.sides}
-            kept = TensorMap(tensors={}, metadata=self._style.header, sides=sides)
-            scale = header.read(kept)
+            scale = header.read(TensorMap(tensors={}, metadata=self._style.header, sides=sides))
             if scale and all(scale(each.prefix, each.module, each.rank) == each.layer.scale for each in named):
-                return kept
-        had = self._style.header or self._style.sides
+                return HeaderFields(self._style.header, sides)
         if self._returning and not had and all(each.layer.scale == 1 for each in named):
-            return TensorMap(tensors={})  # the file had no header, and scale 1 needs none
-        fields = self._written(header, named)
-        return TensorMap(tensors={}, metadata=fields.metadata, sides=fields.sides)
+            return HeaderFields({}, {})  # the file had no header, and scale 1 needs none
+        return self._written(header, named)
 
     def _written(self, header: Header, named: Sequence[NamedLayer]) -> HeaderFields:
         """Write the header of those layers that it can hold together."""
@@ -219,7 +246,7 @@ class Encoder:
             except NotRepresentable as error:
                 self.lost |= error.layers
                 named = [each for each in named if str(each.path) not in error.layers]
-        return HeaderFields(metadata={}, sides={})
+        return HeaderFields({}, {})
 
     def _metadata(self, header: Mapping[str, str]) -> dict[str, str]:
         """Keep what the source's header said, but for what dialects put there to be read by themselves.
@@ -238,7 +265,7 @@ class Encoder:
         tokens = list(self._adapter.tokens.values())
         if not tokens:
             return TensorMap(tensors={})
-        layout = token_layout(self._grammar)
+        layout = self._grammar.written_tokens
         if layout is None or layout.write is None:
             self.lost |= {token.text: f"{self._grammar.dialect.title} holds no learned tokens" for token in tokens}
             return TensorMap(tensors={})
@@ -252,13 +279,6 @@ class Encoder:
         except NotRepresentable as error:
             self.lost |= error.layers
             return TensorMap(tensors={})
-
-
-def token_layout(grammar: Grammar) -> TokenLayout | None:
-    """Return the first token layout the dialect speaks that can be written."""
-    known = {layout.name: layout for kind in grammar.kinds for layout in kind.token_layouts}
-    spoken = (known[name] for name in grammar.dialect.tokens if name in known)
-    return next((layout for layout in spoken if layout.write), None)
 
 
 def _silenced(layer: Layer, kind: Kind) -> Layer:

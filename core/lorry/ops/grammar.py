@@ -10,7 +10,7 @@ from lorry.ir.tensor_map import TensorMap
 from lorry.ops.names import OWN, NameTable, Target, name_table
 from lorry.plugin.base_model import BaseModel, Component, Naming
 from lorry.plugin.dialect import Dialect
-from lorry.plugin.kind import Kind, Spelling
+from lorry.plugin.kind import Kind, Spelling, TokenLayout
 
 
 class Place(NamedTuple):
@@ -46,6 +46,17 @@ class Grammar:
             for spelling in kind.spellings
             if spelling.family == family
         )
+
+    @cached_property
+    def token_layouts(self) -> tuple[TokenLayout, ...]:
+        """Every token layout the dialect speaks, in its own order."""
+        known = {layout.name: layout for kind in self.kinds for layout in kind.token_layouts}
+        return tuple(known[name] for name in self.dialect.tokens if name in known)
+
+    @property
+    def written_tokens(self) -> TokenLayout | None:
+        """The first of them that can be written."""
+        return next((layout for layout in self.token_layouts if layout.write), None)
 
     @cached_property
     def suffixes(self) -> frozenset[str]:

@@ -94,6 +94,8 @@ class _Parser:
         for key in self._shared.keys() - self._draft.used.keys():
             self._draft.unmapped[key] = "no module uses it"
         self._read_tokens()
+        if self._draft.layers:
+            self._draft.ambiguous |= dict.fromkeys(self._grammar.dialect.doubts(self._source))
         return self._draft
 
     def _stems(self) -> dict[str, dict[str, str]]:
@@ -109,9 +111,11 @@ class _Parser:
         return stems
 
     def _settle(self, places: Sequence[Place], keys: Mapping[str, str]) -> Place | None:
-        """Choose the component of a name without a prefix: by the base's own shapes where they are known."""
+        """Choose the component of a name without a prefix: by the base's own shapes, or the name of its folder."""
         if len(places) > 1 and self._shapes is not None:
             places = [place for place in places if self._fits(place, keys, self._shapes)] or places
+        if len(places) > 1:
+            places = [place for place in places if place.component == self._source.folder] or places
         if len(places) > 1:
             names = " or ".join(place.component for place in places)
             self._draft.ambiguous[("component", f"the names fit {names}; read as {places[0].component}")] = None
@@ -236,12 +240,11 @@ class _Parser:
 
     def _read_tokens(self) -> None:
         """Offer the keys no layer used to the token layouts the dialect speaks."""
-        layouts = {layout.name: layout for kind in self._grammar.kinds for layout in kind.token_layouts}
-        for name in self._grammar.dialect.tokens:
+        for layout in self._grammar.token_layouts:
             rest = {key: ref for key, ref in self._source.tensors.items() if key not in self._draft.used}
-            if not rest or name not in layouts:
-                continue
-            found = layouts[name].read(replace(self._source, tensors=rest))
+            if not rest:
+                return
+            found = layout.read(replace(self._source, tensors=rest))
             for text, vectors in found.vectors.items():
                 self._add_token(text, vectors, found.keys[text])
 

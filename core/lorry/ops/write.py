@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lorry.errors import InvalidArgument, MissingExtra, NotRepresentable
 from lorry.ir.adapter import Adapter
@@ -15,7 +16,7 @@ from lorry.ir.tensor import TensorRef, require_torch
 from lorry.ir.tensor_map import TensorMap
 from lorry.ops import views
 from lorry.ops.bake import check_understood
-from lorry.ops.encode import Encoder, token_layout
+from lorry.ops.encode import Encoder
 from lorry.ops.grammar import compiled
 from lorry.ops.output import replacing
 from lorry.ops.replay import copied, replay, untouched
@@ -24,11 +25,19 @@ from lorry.plugin.container import Container
 from lorry.plugin.dialect import Dialect
 from lorry.plugin.host import Host, host
 
+if TYPE_CHECKING:
+    from lorry.ops.approximate import (
+        Approximated,
+        Approximation,
+    )  # imported where it is used: most savings lose nothing
+    from lorry.ops.base import Base
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Saved:
     """What was written: where, in which format, how many tensors, and what the format could not hold.
 
+    `approximated` are the layers that became a LoRA of lower rank, by module path, which only `lossy` allows.
     `token` is the learned token whose text only the name of the file can tell, if there is one.
     """
 
@@ -37,7 +46,15 @@ class Saved:
     container: str
     tensors: int
     lost: Mapping[str, str]
+    approximated: Mapping[str, Approximation] = field(default_factory=dict)
     token: str = ""
+
+    @property
+    def energy_lost(self) -> float:
+        """Share of the energy (‖ΔW‖²) of all approximated layers together that was lost."""
+        from lorry.ops.approximate import energy_lost
+
+        return energy_lost(self.approximated.values()) if self.approximated else 0.0
 
     @property
     def renamed(self) -> str:
@@ -54,6 +71,8 @@ def save(  # noqa: PLR0913  every option is a keyword with a default
     *,
     dtype: str | None = None,
     lossy: bool = False,
+    rank: int | None = None,
+    base: Base | None = None,
     force: bool = False,
     metadata: Mapping[str, str] | None = None,
     plugins: Host | None = None,
@@ -64,6 +83,9 @@ def save(  # noqa: PLR0913  every option is a keyword with a default
     tensors, once. `metadata` is added to the header. Raises NotRepresentable naming the layers the format
     cannot hold, Unmapped for keys that were not understood (both unless `lossy`), and Conflict where
     something is at `path` unless `force`.
+
+    `lossy` makes LoRAs of `rank` (32) out of layers of a kind that the format does not know, for some of which that
+    needs the `base`, and leaves out what is no LoRA either; the result says what that loses.
     """
     plugins, target = plugins or host(), Path(path)
     dialect, container = chosen(format, plugins)
@@ -71,10 +93,16 @@ def save(  # noqa: PLR0913  every option is a keyword with a default
     changed = dtype is not None or bool(metadata)
     with replacing(target, force=force) as draft:
         lost: Mapping[str, str] = {}
+        approximated: Mapping[str, Approximation] = {}
         if not changed and untouched(adapter, dialect, container):
             made = copied(adapter.origin[0], draft)
         else:
+            if lossy:
+                adapter, approximated, refused = _approximate(adapter, dialect, rank, base, plugins)
             made, lost = _encode(adapter, dialect, lossy=lossy, plugins=plugins)
+            if lossy:
+                lost = {name: "; ".join(filter(None, (why, refused.get(name)))) for name, why in lost.items()}
+                approximated = {name: each for name, each in approximated.items() if name not in lost}
             made = replace(made, metadata={**made.metadata, **(metadata or {})}, paths=(target,))
             if dtype is not None:
                 made = replace(made, tensors={key: cast(ref, dtype) for key, ref in made.tensors.items()})
@@ -88,14 +116,26 @@ def save(  # noqa: PLR0913  every option is a keyword with a default
         container=container.name,
         tensors=len(made.tensors),
         lost=lost,
+        approximated=approximated,
         token=_named_by_file(adapter, dialect, plugins),
     )
+
+
+def _approximate(
+    adapter: Adapter, dialect: Dialect, rank: int | None, base: Base | None, plugins: Host
+) -> Approximated:
+    """Make LoRAs of what the dialect cannot hold as it is, where there is such."""
+    from lorry.ops.approximate import Approximated, approximate
+
+    _, lost = encode(adapter, dialect, lossy=True, plugins=plugins)
+    paths = lost.keys() & set(map(str, adapter.layers))
+    return approximate(adapter, paths, plugins, rank=rank, base=base) if paths else Approximated(adapter, {}, {})
 
 
 def _named_by_file(adapter: Adapter, dialect: Dialect, plugins: Host) -> str:
     """Return the text of the token whose text a file of this dialect has only in its name; "" where there is none."""
     grammar = compiled(dialect, plugins.get("base_models", adapter.base), tuple(plugins.kinds().values()))
-    layout = token_layout(grammar)
+    layout = grammar.written_tokens
     return next(iter(adapter.tokens), "") if layout and layout.by_file else ""
 
 
@@ -158,7 +198,8 @@ def encode(
         metadata[ORIGIN_KEY] = to_text(_source_style(adapter.origin[0], adapter, plugins))
     sides = {**own.source.sides, **made.sides} if own else made.sides
     made = replace(made, tensors=tensors, metadata=metadata, sides=sides)
-    if tensors and (refusal := dialect.refuse(made)):
+    refusal = dialect.refuse(made) if tensors else None
+    if refusal and not _recognised(made, adapter, plugins):
         kept = {str(each) for each in (*adapter.layers, *adapter.tokens)} - encoder.lost.keys()
         why = f"it would not be recognised without more: {refusal}"
         raise NotRepresentable(dialect.title, {**encoder.lost, **dict.fromkeys(sorted(kept), why)})
@@ -207,6 +248,14 @@ def _holds(adapter: Adapter, dialect: Dialect, plugins: Host) -> bool:
         encode(adapter, dialect, plugins=plugins)
         return True
     return False
+
+
+def _recognised(made: TensorMap, adapter: Adapter, plugins: Host) -> bool:
+    """Tell whether another dialect reads all of what was made for what it is: some spell a part as that one does."""
+    from lorry.ops.identify import candidates
+
+    found = candidates(made, plugins, adapter.base)
+    return any(each.score == 1 and set(each.kinds) <= set(adapter.kinds) for each in found)
 
 
 def cast(ref: TensorRef, dtype: str) -> TensorRef:
