@@ -16,6 +16,7 @@ _COMMANDS = {
     "fsck": "Check every byte of the registry, and mend it.",
     "gc": "Delete what no version holds.",
     "lineage": "Show what a version was made from.",
+    "lock": "Fix the versions a project uses.",
     "ls": "List what the registry holds.",
     "publish": "Publish an adapter as a version that never changes.",
     "pull": "Copy a version's files out of the registry.",
@@ -23,6 +24,7 @@ _COMMANDS = {
     "show": "Show everything recorded about a version.",
     "verify": "Check every byte of a version.",
     "versions": "List the versions of an adapter.",
+    "sync": "Get the versions a lock file names.",
     "unyank": "Let a yanked version be found again.",
     "yank": "Keep a version from being found but by its exact number.",
 }

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from lorry_registry.fsck import Fault
     from lorry_registry.gc import Garbage
     from lorry_registry.index import Entry
+    from lorry_registry.lock import Difference, Lock
     from lorry_registry.manifest import Manifest
     from lorry_registry.publish import Draft
 
@@ -175,6 +176,27 @@ class Registry:
         from lorry_registry.ancestry import descendants
 
         return descendants(self.store, self.resolve(reference))
+
+    def lock(self, references: Iterable[str] = (), before: Lock | None = None) -> Lock:
+        """Fix the versions that references mean now, and those of `before` anew; see `lorry_registry.lock`."""
+        from lorry_registry.lock import lock
+
+        given = [Reference.parse(each) for each in references]
+        kept = [Reference.parse(each.reference) for each in before.adapters] if before else []
+        asked = {each.adapter for each in given}
+        return lock(self.store, [*given, *(each for each in kept if each.adapter not in asked)])
+
+    def sync(self, locked: Lock, folder: str | Path, *, force: bool = False) -> tuple[Path, ...]:
+        """Make a folder hold every file of every locked version; return them."""
+        from lorry_registry.lock import sync
+
+        return sync(self.store, locked, Path(folder).expanduser(), force=force)
+
+    def differences(self, locked: Lock, folder: str | Path) -> tuple[Difference, ...]:
+        """Return what in the registry and in a folder is not as locked."""
+        from lorry_registry.lock import differences
+
+        return tuple(differences(self.store, locked, Path(folder).expanduser()))
 
     def gc(self, *, grace: float = 3600, dry_run: bool = False) -> tuple[Garbage, ...]:
         """Delete what no version holds and nobody touched for `grace` seconds; see `lorry_registry.gc`."""
