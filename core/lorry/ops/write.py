@@ -237,7 +237,8 @@ def _advice(adapter: Adapter, lost: Mapping[str, str], plugins: Host) -> str:
         for dialect in plugins.dialects().values()
         if _holds(rest, dialect, plugins) and _holds(whole, dialect, plugins)
     ]
-    return f"{', '.join(able) or 'no installed format'} can hold all of it; lorry convert --lossy says what going on without it loses"
+    all_of_it = f"{', '.join(able) or 'no installed format'} can hold all of it"
+    return f"{all_of_it}; lorry convert --lossy does without, and says what that loses"
 
 
 def _holds(adapter: Adapter, dialect: Dialect, plugins: Host) -> bool:
