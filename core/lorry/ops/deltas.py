@@ -82,8 +82,7 @@ class Deltas:
         total = torch.zeros(shape, device=self.device)
         for layer in layers:
             total += self._delta(at, layer, shape).reshape(shape)
-        if not bool(total.isfinite().all()):
-            raise _not_finite(at)
+        _check_finite(at, total)
         return total
 
     def delta(self, at: Parameter, layers: Sequence[Layer], shape: tuple[int, ...]) -> Delta:
@@ -141,16 +140,15 @@ class Deltas:
 
         for layer in layers:
             for ref in layer.slots.values():
-                if not bool(ref.torch(dtype=torch.float32).isfinite().all()) or not math.isfinite(layer.scale):
-                    raise _not_finite(at)
+                _check_finite(at, ref.torch(dtype=torch.float32), layer.scale)
 
     def _scaled(self, at: Parameter, layer: Layer) -> Scaled:
         factors = self.kind(layer).factors
         if factors is None:
             raise Incompatible(f"{at}: layers of kind {layer.kind} have no factors")
         down, up = (each.to(self.device) for each in factors(layer))
-        if not bool(down.isfinite().all() & up.isfinite().all()) or not math.isfinite(layer.scale):
-            raise _not_finite(at)
+        _check_finite(at, down, layer.scale)
+        _check_finite(at, up)
         return Scaled(layer.scale, Factors(down, up))
 
     def _delta(self, at: Parameter, layer: Layer, shape: tuple[int, ...]) -> Tensor:
@@ -192,5 +190,7 @@ def biases(adapter: Adapter, base: Base | None, kinds: Mapping[str, Kind]) -> di
     return found
 
 
-def _not_finite(at: Parameter) -> InvalidFile:
-    return InvalidFile(f"{at} holds NaN or infinity; lorry validate tells which file, and nothing can be made of it")
+def _check_finite(at: Parameter, numbers: Tensor, scale: float = 1.0) -> None:
+    ends = numbers.aminmax() if numbers.numel() else ()  # NaN is its own smallest and largest number
+    if not all(math.isfinite(end) for end in (*ends, scale)):
+        raise InvalidFile(f"{at} holds NaN or infinity, and nothing can be made of it; lorry validate tells which file")
