@@ -42,11 +42,11 @@ class _Masks(NamedTuple):
 def finite(ref: TensorRef) -> bool:
     """Tell whether no number of a tensor is NaN or infinite; those of integer dtypes never are."""
     if ref.dtype in _NAN_BYTES:
-        return not any(_NAN_BYTES[ref.dtype] in piece for piece in _pieces(ref))
+        return not any(_NAN_BYTES[ref.dtype] in bytes(piece) for piece in _pieces(ref))
     if ref.dtype not in _FORMS:
         return True
-    masks = _masks(ref.dtype)
     for piece in _pieces(ref):
+        masks = _masks(ref.dtype, (len(piece) - 1).bit_length())
         numbers = int.from_bytes(piece, "little")
         if ((numbers & masks.exponents) + masks.ones) & masks.signs:
             return False
@@ -54,12 +54,14 @@ def finite(ref: TensorRef) -> bool:
 
 
 @cache
-def _masks(dtype: str) -> _Masks:
+def _masks(dtype: str, size: int) -> _Masks:
+    """Return the masks for pieces of up to 2**size bytes."""
     width, exponent, lowest = _FORMS[dtype]
     nbytes = width // 8
+    count = max(1, (1 << size) // nbytes)
     return _Masks(
         *(
-            int.from_bytes(bits.to_bytes(nbytes, "little") * (_PIECE // nbytes), "little")
+            int.from_bytes(bits.to_bytes(nbytes, "little") * count, "little")
             for bits in (exponent, lowest, 1 << width - 1)
         )
     )

@@ -30,6 +30,9 @@ _INDICES = frozenset("0123456789{")
 _MANY = 8192
 """Names that are kept with what they stand for: the files of a folder have the same ones again and again."""
 
+_SOURCE = 32_768
+"""Names that are kept as they are cut up: no fewer than one source has, as every base and dialect asks for them."""
+
 
 class Target(NamedTuple):
     """A view with its indices filled in: the name in the scheme and our modules it stands for."""
@@ -87,12 +90,25 @@ class NameTable:
 
         Raises Conflict where two templates claim it.
         """
+        if not self._may_be(name):
+            return None
         known = name, param
         if known not in self._found:
             if len(self._found) >= _MANY:
                 self._found.clear()
             self._found[known] = self._find(name, param)
         return self._found[known]
+
+    def _may_be(self, name: str) -> bool:
+        """Tell, cheaply, whether a name begins as one of the table's does and is no longer: most strange names go here.
+
+        An index, "{i}" in a template, is a number of up to nine digits.
+        """
+        return len(name) <= self._longest and ("" in self._heads or name[:_HEAD] in self._heads)
+
+    @cached_property
+    def _longest(self) -> int:
+        return 3 * max((len(view.name) for view in self._views), default=0)
 
     def _find(self, name: str, param: str | None) -> Target | None:
         shape, numbers = _cut(name, self._separator)
@@ -168,7 +184,7 @@ def _index(named: Iterable[tuple[str, View]], separator: str) -> dict[str, list[
     return table
 
 
-@lru_cache(maxsize=_MANY)  # a source is read by every base and dialect there is: the same names again and again
+@lru_cache(maxsize=_SOURCE)
 def _cut(name: str, separator: str) -> tuple[str, tuple[int, ...]]:
     numbers, _ = _patterns(separator)
     return numbers.sub(_HOLE, name), tuple(map(int, numbers.findall(name)))

@@ -6,12 +6,14 @@ components such as unet/ in it) is none of these.
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
-from lorry.errors import InvalidFile, NotRepresentable
+from lorry.errors import InvalidFile, NotRecognised, NotRepresentable
 from lorry.ir.file_source import FileSource
 from lorry.ir.tensor import TensorRef
 from lorry.ir.tensor_map import TensorMap
@@ -28,7 +30,11 @@ INDEX = ".safetensors.index.json"
 
 SIDE_LIMIT = 1 << 20
 SIDES_LIMIT = 32 << 20
-INDEX_LIMIT = 32 << 20
+INDEX_LIMIT = 8 << 20
+BRACKET_LIMIT = 64
+"""Lists and tables in an index of shards, which needs three."""
+FILE_LIMIT = 10_000
+"""Files in a folder: more take longer to look through than any adapter is worth."""
 
 _BASE = ("model_index.json", "unet", "transformer", "text_encoder", "vae")
 _WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")
@@ -66,7 +72,7 @@ def read(path: Path) -> TensorMap:
         names = ", ".join(file.name for file in candidates)
         raise InvalidFile(f"{path} holds several weights files: {names}; name one of them instead of the folder")
     (chosen,) = candidates
-    found = _read_shards(path, shards[chosen]) if chosen in shards else read_file(_inside(path, chosen))[1]
+    found = _read_shards(path, shards[chosen]) if chosen in shards else _read_inner(_inside(path, chosen))
     return TensorMap(
         tensors=found.tensors, metadata=found.metadata, values=found.values, sides=_sides(path), paths=found.paths
     )
@@ -87,7 +93,10 @@ def write(tensors: TensorMap, path: Path) -> None:
 
 
 def _files(path: Path) -> list[Path]:
-    return sorted(file for file in path.iterdir() if file.is_file() and not file.name.startswith("."))
+    entries = list(itertools.islice(path.iterdir(), FILE_LIMIT + 1))
+    if len(entries) > FILE_LIMIT:
+        raise InvalidFile(f"{path} holds more than {FILE_LIMIT:,} files; name the weights file instead of the folder")
+    return sorted(file for file in entries if file.is_file() and not file.name.startswith("."))
 
 
 def _indexes(path: Path) -> list[Path]:
@@ -97,7 +106,8 @@ def _indexes(path: Path) -> list[Path]:
 def _weights(path: Path) -> list[Path]:
     """List files of weights; X.bin only where there is no X.safetensors, as diffusers and peft choose too."""
     files = [file for file in _files(path) if file.suffix in _WEIGHTS and not _TRAINER.fullmatch(file.stem)]
-    return [file for file in files if file.suffix != ".bin" or file.with_suffix(".safetensors") not in files]
+    stems = {file.stem for file in files if file.suffix == ".safetensors"}
+    return [file for file in files if file.suffix != ".bin" or file.stem not in stems]
 
 
 def _shards(index: Path) -> dict[str, str]:
@@ -105,8 +115,11 @@ def _shards(index: Path) -> dict[str, str]:
     source = FileSource.open(_inside(index.parent, index))
     if source.size > INDEX_LIMIT:
         raise InvalidFile(f"{index} takes {source.size:,} bytes, more than any index of shards; it is refused")
+    data = source.read(0, source.size)
+    if data.count(b"{") + data.count(b"[") > BRACKET_LIMIT:
+        raise InvalidFile(f"{index} is nested beyond any index of shards; it is refused")
     try:
-        table = json.loads(source.read(0, source.size).decode())["weight_map"]
+        table = json.loads(data.decode(), object_pairs_hook=_unique)["weight_map"]
         shards = {str(key): str(name) for key, name in table.items()}
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InvalidFile(f"{index} is not an index of shards ({error}); fetch it again") from None
@@ -116,16 +129,33 @@ def _shards(index: Path) -> dict[str, str]:
     return shards
 
 
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a key is there twice")
+    return found
+
+
+def _read_inner(file: Path) -> TensorMap:
+    """Read one file of weights; what no container reads is broken, by the place where it stands."""
+    try:
+        return read_file(file)[1]
+    except NotRecognised as error:
+        raise InvalidFile(str(error)) from None
+
+
 def _read_shards(path: Path, shards: dict[str, str]) -> TensorMap:
     """Put the shards together, in the order of their names, and hold them against their index."""
     tensors: dict[str, TensorRef] = {}
     metadata: dict[str, str] = {}
     paths: list[Path] = []
-    for name in sorted(set(shards.values())):
+    announced: dict[str, set[str]] = {}
+    for key, name in shards.items():
+        announced.setdefault(name, set()).add(key)
+    for name, wanted in sorted(announced.items()):
         if not (path / name).is_file():
             raise InvalidFile(f"{path} lacks the shard {name}; fetch the whole folder")
-        _, found = read_file(_inside(path, path / name))
-        wanted = {key for key, shard in shards.items() if shard == name}
+        found = _read_inner(_inside(path, path / name))
         for key in sorted(wanted ^ found.tensors.keys()):
             state = "lacks" if key in wanted else "holds unannounced"
             raise InvalidFile(f"{path / name} {state} the tensor {key!r}, against its index; fetch the folder again")

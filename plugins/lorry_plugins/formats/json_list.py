@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from lorry.errors import InvalidFile
+from lorry.errors import InvalidFile, NotRepresentable
 from lorry.ir.tensor import TensorRef, from_bytes
 from lorry.ir.tensor_map import TensorMap
 from lorry.plugin import Container, hookimpl
@@ -20,6 +20,9 @@ from lorry.plugin import Container, hookimpl
 LORRY_API = 1
 
 _LARGEST = 128 << 20
+_MOST_ROWS = 1 << 20
+_MOST_NUMBERS = 6 << 20
+"""As many as 128 MiB hold at full length; shorter ones would take many times the memory of their text."""
 _DEEPEST = 4
 
 
@@ -27,7 +30,15 @@ _DEEPEST = 4
 def lorry_containers() -> Iterable[Container]:
     """Provide the container."""
     return [
-        Container(name="json", title="JSON lists of numbers", suffixes=(".json",), sniff=sniff, read=read, write=write)
+        Container(
+            name="json",
+            title="JSON lists of numbers",
+            suffixes=(".json",),
+            sniff=sniff,
+            read=read,
+            write=write,
+            metadata=False,
+        )
     ]
 
 
@@ -43,8 +54,11 @@ def read(path: Path) -> TensorMap:
     """Read every item of the outer list as a tensor by its number; raise InvalidFile for what is none."""
     if path.stat().st_size > _LARGEST:
         raise InvalidFile(f"{path} has more than {_LARGEST:,} bytes of JSON, which no adapter in this form has")
+    data = path.read_bytes()
+    if data.count(b"[") > _MOST_ROWS or data.count(b"{") or data.count(b",") > _MOST_NUMBERS:
+        raise InvalidFile(f"{path} has more lists and numbers than an adapter in this form; it is refused")
     try:
-        items = json.loads(path.read_bytes())
+        items = json.loads(data)
     except (ValueError, RecursionError) as error:
         raise InvalidFile(f"{path} is not JSON: {error}") from error
     return TensorMap(
@@ -53,7 +67,16 @@ def read(path: Path) -> TensorMap:
 
 
 def write(source: TensorMap, path: Path) -> None:
-    """Write tensors of a list; numbers of every dtype are written in full."""
+    """Write tensors of a list; numbers of every dtype are written in full.
+
+    Raises NotRepresentable for what no list of numbers can say: names, empty tensors, numbers alone, side files.
+    """
+    order = (str(at) for at in itertools.count())
+    strange = {key: "is named, not numbered" for key, at in zip(source.tensors, order, strict=False) if key != at}
+    strange |= {key: "is no matrix" for key, ref in source.tensors.items() if len(ref.shape) < 2 or not ref.numel}  # noqa: PLR2004  rows and columns
+    strange |= dict.fromkeys([*source.values, *source.sides], "is no tensor")
+    if strange:
+        raise NotRepresentable("a JSON list", strange)
     items = [_nested(ref.torch().double().flatten().tolist(), ref.shape) for ref in source.tensors.values()]
     path.write_text(json.dumps(items), encoding="utf-8")
 

@@ -29,7 +29,7 @@ HEADER_LIMIT = 16 << 20
 METADATA_LIMIT = 8 << 20
 TENSOR_LIMIT = 16_384
 """Three times those of the largest adapters and of whole checkpoints."""
-BRACKET_LIMIT = 4 * TENSOR_LIMIT
+BRACKET_LIMIT = 16 * TENSOR_LIMIT
 """Lists and tables in a header, three a tensor, with room for the text of metadata; more only fill memory."""
 KEY_LIMIT = 512
 AXES_LIMIT = 32

@@ -1,8 +1,9 @@
-"""The ckpt container: torch's .ckpt, .pt, .pth and .bin files, read without torch and without unpickling.
+"""The ckpt container: torch's .ckpt, .pt, .pth and .bin files, read and written without torch and without pickle.
 
 Such a file is a pickle, a program that may do anything when Python loads it. Here nothing in it is ever executed or
 imported (`opcodes`): what is no table of tensors and plain values is refused by name. Tensors stay in the file until
-they are used. Only reading: what lorry writes is safetensors.
+they are used. One is written only where it is asked for by name, and holds nothing but tensors and plain values
+(`writer`): what lorry writes unasked is safetensors.
 """
 
 from __future__ import annotations
@@ -24,7 +25,15 @@ def lorry_containers() -> Iterable[Container]:
     """Provide the container."""
     return [
         Container(
-            name="ckpt", title="PyTorch pickle", suffixes=(".ckpt", ".pt", ".pth", ".bin"), sniff=sniff, read=read
+            name="ckpt",
+            title="PyTorch pickle",
+            suffixes=(".ckpt", ".pt", ".pth", ".bin"),
+            sniff=sniff,
+            read=read,
+            write=write,
+            metadata=False,
+            verify=verify,
+            program=True,
         )
     ]
 
@@ -47,3 +56,17 @@ def read(path: Path) -> TensorMap:
     from lorry_plugins.formats.ckpt import reader
 
     return reader.read(path)
+
+
+def write(tensors: TensorMap, path: Path) -> None:
+    """Write tensors and plain values; see `writer.write`, which is imported when there is something to write."""
+    from lorry_plugins.formats.ckpt import writer
+
+    writer.write(tensors, path)
+
+
+def verify(path: Path) -> None:
+    """Hold every member of a zip against its CRC-32; see `reader.verify`."""
+    from lorry_plugins.formats.ckpt import reader
+
+    reader.verify(path)

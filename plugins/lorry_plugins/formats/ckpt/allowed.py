@@ -9,12 +9,13 @@ from lorry.ir.tensor import TensorRef
 from lorry_plugins.formats.ckpt.opcodes import Global, Instance, Refused, check_key, describe
 from lorry_plugins.formats.ckpt.tensors import STORAGES, view
 
-_DTYPES = {
+DTYPES = {
     "float64": "F64", "float32": "F32", "float16": "F16", "bfloat16": "BF16", "float8_e4m3fn": "F8_E4M3",
     "float8_e5m2": "F8_E5M2", "float8_e4m3fnuz": "F8_E4M3FNUZ", "float8_e5m2fnuz": "F8_E5M2FNUZ",
     "float8_e8m0fnu": "F8_E8M0", "complex64": "C64", "int64": "I64", "int32": "I32", "int16": "I16",
     "int8": "I8", "uint64": "U64", "uint32": "U32", "uint16": "U16", "uint8": "U8", "bool": "BOOL",
 }  # fmt: skip
+"""What torch calls each dtype."""
 
 _NUMPY_CODES = {
     "f8": "d", "f4": "f", "f2": "e", "i8": "q", "i4": "i", "i2": "h", "i1": "b",
@@ -63,7 +64,7 @@ def _tensor(storage: object, offset: object, shape: object, strides: object, *mo
 def _tensor_of(storage: object, offset: object, shape: object, strides: object, *more: object) -> TensorRef:
     """Take what `_rebuild_tensor_v3` takes: more is requires_grad, hooks, dtype, flags."""
     dtype = more[2] if len(more) > 2 else None  # noqa: PLR2004  where it stands
-    found = _DTYPES.get(dtype.name.removeprefix("torch.")) if isinstance(dtype, Global) else None
+    found = DTYPES.get(dtype.name.removeprefix("torch.")) if isinstance(dtype, Global) else None
     if found is None or any(more[3:]):
         raise Refused(f"it makes a tensor of {describe(dtype)}, which cannot be kept")
     return view(storage, found, offset, shape, strides)
@@ -135,7 +136,7 @@ def _entries() -> dict[tuple[str, str], Global]:
     }
     values = [
         *STORAGES,
-        *(f"torch.{dtype}" for dtype in _DTYPES),
+        *(f"torch.{dtype}" for dtype in DTYPES),
         # the key of a callback's record in checkpoints of pytorch-lightning, Stable Diffusion's first ones among them
         "pytorch_lightning.callbacks.model_checkpoint.ModelCheckpoint",
     ]

@@ -13,7 +13,8 @@ from lorry_plugins.formats.ckpt.opcodes import Global, Refused, describe, shown
 DEPTH_LIMIT = 32
 KEY_LIMIT = 512
 VALUE_LIMIT = 100_000
-TENSOR_LIMIT = 65_536
+TENSOR_LIMIT = 16_384
+"""Five times those of the largest checkpoint with its optimizer's."""
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 

@@ -71,10 +71,14 @@ class Machine:
 
     def take(self, length: int) -> bytes:
         """Take the next bytes."""
-        if length > len(self.data) - self.at:
-            raise Refused("its pickle is cut off")
+        self.room(length)
         self.at += length
         return self.data[self.at - length : self.at]
+
+    def room(self, length: int) -> None:
+        """Make sure that so many bytes follow."""
+        if length > len(self.data) - self.at:
+            raise Refused("its pickle is cut off")
 
     def number(self, code: str) -> Any:  # noqa: ANN401  int or float, as the struct code says
         """Take a number."""
@@ -220,7 +224,7 @@ def _opcode_name(code: bytes) -> str:
 
 OPCODES: Mapping[bytes, Callable[[Machine], object]] = {
     b"\x80": lambda m: m.take(1),  # PROTO
-    b"\x95": lambda m: m.take(8),  # FRAME
+    b"\x95": lambda m: m.room(m.number("<Q")),  # FRAME
     b"N": lambda m: m.push(None),
     b"\x88": lambda m: m.push(value=True),
     b"\x89": lambda m: m.push(value=False),

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Iterator
+import zlib
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from lorry.ir.file_source import FileSource
@@ -18,8 +19,10 @@ from lorry_plugins.formats.ckpt.opcodes import Machine, Refused, shown
 from lorry_plugins.formats.ckpt.tensors import Storage, read_pointer
 
 PICKLE_LIMIT = 16 << 20
-MEMBER_LIMIT = 65_536 + 16
+MEMBER_LIMIT = 16_384 + 16
 DIRECTORY_LIMIT = MEMBER_LIMIT * 256
+_NAME_LIMIT = 512
+"""Of a member's name as its local header has it: torch's own name of the file, and a storage's."""
 
 MEMBER = re.compile(
     r"([^/\\]+)/(data\.pkl|data/\w{1,20}|version|byteorder|\.format_version|\.storage_alignment|\.data/serialization_id)"
@@ -32,14 +35,17 @@ _END = struct.Struct("<4s4H2IH")
 _LOCATOR64 = struct.Struct("<4sIQI")
 _END64 = struct.Struct("<4sQ2H2I4Q")
 _FULL = 0xFFFFFFFF
+_FULLS = (0xFFFF, _FULL, _FULL)
+"""What stands for a count, a length and a place that only the zip64 record can hold."""
 
 
 class Member(NamedTuple):
-    """One entry of the central directory: sizes and place in bytes."""
+    """One entry of the central directory: size and place in bytes; crc 0 where torch was told to compute none."""
 
     name: str
     nbytes: int
     header: int
+    crc: int
 
 
 def load(source: FileSource) -> object:
@@ -47,13 +53,15 @@ def load(source: FileSource) -> object:
     members = _members(source)
     if "data.pkl" not in members:
         raise Refused("it is a zip file without data.pkl, so torch did not write it")
-    order = members.get("byteorder")
-    if order is not None and source.read(_place(source, order), min(order.nbytes, 8)) != b"little":
-        raise Refused("it was written on a big-endian machine; load and save it with torch on another")
     pickle = members["data.pkl"]
     if pickle.nbytes > PICKLE_LIMIT:
         raise Refused(f"its pickle takes {pickle.nbytes:,} bytes, more than {PICKLE_LIMIT:,}")
-    storages: dict[str, Storage] = {}
+    places = _places(source, members)
+    order = members.get("byteorder")
+    if order is not None and source.read(places["byteorder"], min(order.nbytes, 8)) != b"little":
+        raise Refused("it was written on a big-endian machine; load and save it with torch on another")
+    data = source.read(places["data.pkl"], pickle.nbytes)
+    _check_crc(pickle, zlib.crc32(data))
 
     def storage(value: object) -> Storage:
         dtype, key, nbytes = read_pointer(value)
@@ -61,24 +69,38 @@ def load(source: FileSource) -> object:
         if member is None or member.nbytes != nbytes:
             there = f"has {member.nbytes:,}" if member else "is missing"
             raise Refused(f"storage {shown(key)} should have {nbytes:,} bytes and {there}")
-        if key not in storages:
-            storages[key] = Storage(dtype, source, _place(source, member), nbytes)
-        return Storage(dtype, source, storages[key].start, nbytes)
+        return Storage(dtype, source, places[f"data/{key}"], nbytes)
 
-    machine = Machine(source.read(_place(source, pickle), pickle.nbytes), 0, ALLOWED, storage)
+    machine = Machine(data, 0, ALLOWED, storage)
     root = machine.run()
     if machine.at != pickle.nbytes:
         raise Refused("something follows the end of its pickle")
     return root
 
 
+def verify(source: FileSource) -> None:
+    """Hold every member against its CRC-32, in pieces of 16 MiB. Raises Refused."""
+    members = _members(source)
+    places = _places(source, members)
+    for name, member in members.items():
+        crc, start = 0, places[name]
+        for at in range(start, start + member.nbytes, PICKLE_LIMIT):
+            crc = zlib.crc32(source.read(at, min(PICKLE_LIMIT, start + member.nbytes - at)), crc)
+        _check_crc(member, crc)
+
+
+def _check_crc(member: Member, crc: int) -> None:
+    if member.crc not in (0, crc):
+        raise Refused(f"its member {shown(member.name)} is not what its CRC-32 says")
+
+
 def _members(source: FileSource) -> dict[str, Member]:
     """Read the central directory: members by name, without the folder they all lie in."""
     count, start, length = _directory(source)
-    if count > MEMBER_LIMIT or length > DIRECTORY_LIMIT:
-        raise Refused(f"it is a zip file of {count:,} members, more than {MEMBER_LIMIT:,}")
     if start + length > source.size:
         raise Refused("it is a zip file whose directory is cut off")
+    if count > MEMBER_LIMIT or length > DIRECTORY_LIMIT:
+        raise Refused(f"it is a zip file of {count:,} members, more than {MEMBER_LIMIT:,}")
     found: dict[str, Member] = {}
     folders = set()
     for member in _entries(source.read(start, length), count):
@@ -102,7 +124,8 @@ def _directory(source: FileSource) -> tuple[int, int, int]:
     fields = _END.unpack(source.read(max(at, 0), _END.size).ljust(_END.size, b"\0"))
     if fields[0] != b"PK\x05\x06" or fields[-1]:
         raise Refused("it is a zip file that is cut off or followed by something else")
-    count, length, start = fields[4:7]
+    count, length, start = told = fields[4:7]
+    end = at
     if at >= _LOCATOR64.size:
         mark, _, at64, _ = _LOCATOR64.unpack(source.read(at - _LOCATOR64.size, _LOCATOR64.size))
         if mark == b"PK\x06\x07":
@@ -111,7 +134,12 @@ def _directory(source: FileSource) -> tuple[int, int, int]:
             fields = _END64.unpack(source.read(at64, _END64.size))
             if fields[0] != b"PK\x06\x06":
                 raise Refused("it is a zip file whose directory is damaged")
-            count, length, start = fields[7:10]
+            count, length, start = wide = fields[7:10]
+            if any(each not in (full, other) for each, full, other in zip(told, _FULLS, wide, strict=True)):
+                raise Refused("it is a zip file with two directories")
+            end = at64
+    if start + length < end:
+        raise Refused("it is a zip file with something between its directory and its end")
     return count, start, length
 
 
@@ -121,7 +149,7 @@ def _entries(directory: bytes, count: int) -> Iterator[Member]:
         if at + _CENTRAL.size > len(directory):
             raise Refused("it is a zip file whose directory is cut off")
         fields = _CENTRAL.unpack_from(directory, at)
-        mark, _, _, flags, method, _, _, _, packed, nbytes, name_length, extra_length, note_length = fields[:13]
+        mark, _, _, flags, method, _, _, crc, packed, nbytes, name_length, extra_length, note_length = fields[:13]
         at += _CENTRAL.size
         name = directory[at : at + name_length].decode("utf-8", "replace")
         extra = directory[at + name_length : at + name_length + extra_length]
@@ -131,7 +159,9 @@ def _entries(directory: bytes, count: int) -> Iterator[Member]:
         packed, nbytes, header = _widen(extra, packed, nbytes, fields[16])
         if flags & 0x2041 or method or packed != nbytes:
             raise Refused(f"its member {shown(name)} is compressed or encrypted, which torch never does")
-        yield Member(name, nbytes, header)
+        yield Member(name, nbytes, header, crc)
+    if at != len(directory):
+        raise Refused("it is a zip file with more in its directory than the members it counts")
 
 
 def _widen(extra: bytes, packed: int, nbytes: int, header: int) -> tuple[int, int, int]:
@@ -146,16 +176,30 @@ def _widen(extra: bytes, packed: int, nbytes: int, header: int) -> tuple[int, in
     return packed, nbytes, header
 
 
+def _places(source: FileSource, members: Mapping[str, Member]) -> dict[str, int]:
+    """Return where each member's bytes start. Raises Refused where two share bytes."""
+    places = {name: _place(source, member) for name, member in members.items()}
+    end = 0
+    for name, member in sorted(members.items(), key=lambda item: item[1].header):
+        if member.header < end:
+            raise Refused(f"its member {shown(member.name)} overlaps another one")
+        end = places[name] + member.nbytes
+    return places
+
+
 def _place(source: FileSource, member: Member) -> int:
     """Return where a member's bytes start: after its local header, whose length only that header tells."""
     if member.header + _LOCAL.size > source.size:
         raise Refused(f"its member {shown(member.name)} lies beyond its end")
-    fields = _LOCAL.unpack(source.read(member.header, _LOCAL.size))
-    name_length, extra_length = int(fields[-2]), int(fields[-1])
-    name = source.read(member.header + _LOCAL.size, name_length).decode("utf-8", "replace")
-    start = member.header + _LOCAL.size + name_length + extra_length
-    if fields[0] != b"PK\x03\x04" or name != member.name:
+    header = source.read(member.header, _LOCAL.size + _NAME_LIMIT)
+    mark, _, flags, method, _, _, crc, packed, nbytes, name_length, extra_length = _LOCAL.unpack_from(header)
+    name = header[_LOCAL.size : _LOCAL.size + name_length].decode("utf-8", "replace")
+    start = member.header + _LOCAL.size + int(name_length) + int(extra_length)
+    if mark != b"PK\x03\x04" or name != member.name:
         raise Refused(f"its member {shown(member.name)} is not where the directory says")
+    later = flags & 0x0008  # sizes and checksum follow the bytes instead
+    if flags & 0x2041 or method or not (later or (crc == member.crc and {packed, nbytes} <= {member.nbytes, _FULL})):
+        raise Refused(f"its member {shown(member.name)} is described in two ways")
     if start + member.nbytes > source.size:
         raise Refused(f"its member {shown(member.name)} is cut off")
     return start
