@@ -16,16 +16,16 @@ from lorry.ir import Adapter, Layer, ModulePath, TensorRef, Token
 from lorry.ops.names import OWN
 from lorry.plugin import Factors, Kind
 from lorry.plugin.host import host
-from tests.support.installed import buildable
-from tests.support.strategies import adapters
-from tests.support.tables import base_under, ruled_out, views
+from lorry.testing.strategies import examples
+from lorry.testing.tables import base_under, ruled_out, views
 
 FEW = settings(max_examples=8, deadline=None, derandomize=True, database=None, phases=[Phase.generate])
 
 CASES = [
     pytest.param(model.id, kind.name, id=f"{model.id}-{kind.name}")
     for model in host().base_models().values()
-    for kind in buildable()
+    for kind in host().kinds().values()
+    if kind.build
 ]
 WEIGHTS = st.sampled_from([1.0, 0.7, -0.5, 0.0, 3.0])
 
@@ -38,8 +38,8 @@ def drawn(data: st.DataObject, base: str, kind: str, count: int) -> list[Adapter
     component = model.components[0]
     known = [view.parts for view in views(component, OWN) if not ruled_out(model, component.name, view.parts[0])][:6]
     size = data.draw(st.tuples(st.integers(1, 3), st.integers(1, 6)))
-    strategy = adapters(model, {component.name: known}, host().kinds()[kind], size=size, last=1)
-    return [data.draw(strategy) for _ in range(count)]
+    strategy = examples(model, {component.name: known}, host().kinds()[kind], size=size, last=1)
+    return [data.draw(strategy).adapter for _ in range(count)]
 
 
 def kind_of(layer: Layer) -> Kind:
@@ -86,26 +86,6 @@ def test_baking_a_merge_is_baking_the_list_in_any_order(
         assert list(other) == list(listed)
         for name, tensor in other.items():
             torch.testing.assert_close(tensor, listed[name], rtol=1e-5, atol=1e-4)
-
-
-@pytest.mark.parametrize(("base", "kind"), CASES)
-@FEW
-@given(data=st.data(), strength=st.floats(-3, 3))
-def test_strength_is_linear_and_apply_is_what_the_factors_say(
-    base: str, kind: str, data: st.DataObject, strength: float
-) -> None:
-    (adapter,) = drawn(data, base, kind, 1)
-    under = base_under(adapter)
-    baked = lorry.bake(under, [(adapter, strength)])
-    change = deltas((adapter, 1.0))
-    for path, (layer,) in adapter.layers.items():
-        weight = under.tensors[f"{path}.weight"].torch()
-        apply = kind_of(layer).apply
-        assert apply is not None
-        delta = change[path].reshape(weight.shape)
-        torch.testing.assert_close(apply(weight, layer).double(), weight.double() + delta, rtol=1e-5, atol=1e-4)
-        wanted = weight.double() + strength * delta
-        torch.testing.assert_close(baked[f"{path}.weight"].double(), wanted, rtol=1e-5, atol=1e-4)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])

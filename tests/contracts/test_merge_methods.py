@@ -17,8 +17,8 @@ from lorry.ops.deltas import Deltas, by_parameter
 from lorry.ops.merge import MergedLayer
 from lorry.plugin import MergeMethod, Option
 from lorry.plugin.host import host
+from lorry.testing.tables import base_under
 from tests.support.kinds import CONVOLUTION, CONVOLUTION_LAYERS, LINEAR, LINEAR_LAYERS, Random
-from tests.support.tables import base_under
 
 METHODS = list(host().merge_methods().values())
 LINEARS = ["lora", "loha", "lokr", "diff-scaled", "glora", "dora", "ia3-columns"]

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from lorry.testing.tables import base_of
 from tests.support.files import KOHYA, kohya, peft, write
-from tests.support.tables import base_of
 
 from .conftest import Command, Done
 
@@ -276,7 +276,6 @@ def test_what_stops_a_write_leaves_nothing_half_written(
 NAMES = {
     "a dialect": (["convert", "SOUND", "--to", "kohia", "-o", "OUT"], 3, "did you mean 'kohya'"),
     "a container": (["convert", "SOUND", "--to", "kohya+safetensor", "-o", "OUT"], 3, "did you mean 'safetensors'"),
-    "a container that is only read": (["convert", "SOUND", "--to", "kohya+ckpt", "-o", "OUT"], 2, "does not write it"),
     "a base": (["bake", "toybox-sb", "SOUND", "-o", "OUT"], 3, "did you mean 'toybox-sd'"),
     "a merge method": (["merge", "SOUND", "-o", "OUT", "--method", "summ"], 3, "did you mean 'sum'"),
     "a weight": (["merge", "SOUND:nan", "-o", "OUT"], 2, "is no strength"),

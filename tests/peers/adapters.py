@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from lorry.ir import Adapter, Layer, TensorRef
 from lorry.ops.base import Base
+from lorry.ops.grammar import compiled
 from lorry.plugin.host import host
-from tests.support.installed import grammar
 from tests.support.kinds import Random
 
 RANK = 2
@@ -22,14 +22,12 @@ def adapter(base: Base, dialect: str, kind: str, scales: Sequence[float] = (1.0,
     The scales are given out in turn. `modules` is searched for in each path; learned tables of embeddings, which no
     peer adapts, are left out.
     """
-    spoken = grammar(host().dialects()[dialect], host().base_models()[base.id])
+    spoken = compiled(host().dialects()[dialect], host().base_models()[base.id], tuple(host().kinds().values()))
     random = Random()
     chosen = [
         (path, shape)
         for path, shape in base.shapes.items()
-        if len(shape) in (2, 4)
-        and re.search(modules, str(path))
-        and not re.search(_TABLES, path.name)
+        if len(shape) in (2, 4) and re.search(modules, str(path)) and not re.search(_TABLES, path.name)
         for naming in [spoken.naming(path.component)]
         if naming and spoken.covering(path.component, naming.schemes[0], path.name)
     ]

@@ -9,7 +9,7 @@ from lorry.ops.layout import FOLDER, Layout, layouts
 from lorry.ops.names import OWN
 from lorry.plugin import BaseModel
 from lorry.plugin.host import host
-from tests.support.tables import filled
+from lorry.testing.tables import filled
 
 BASES = host().base_models()
 HELD = [pytest.param(model, name, id=f"{model.id}-{name}") for model in BASES.values() for name in layouts(model)]

@@ -13,8 +13,8 @@ import lorry
 from lorry.errors import Conflict, Incompatible, InvalidFile, NotRecognised, Unmapped
 from lorry.ir import Adapter, ModulePath
 from lorry.plugin.host import host
+from lorry.testing.tables import base_of
 from tests.support.files import DIFFUSERS, KOHYA, Tensors, kohya, peft, write
-from tests.support.tables import base_of
 
 MODULE = ModulePath("unet", DIFFUSERS.removeprefix("unet."))
 FC1 = "text_model.encoder.layers.0.mlp.fc1"

@@ -92,6 +92,10 @@ class Encoder:
         if renaming is None:
             return spelt
         made, lost = renaming.write(spelt)
+        known = renaming.read(made)
+        if not lost and not spelt.tensors.keys() <= {known.get(key, key) for key in made.tensors}:
+            why = "without all its names the file would not tell what stands where"
+            lost = dict.fromkeys([*map(str, self._adapter.layers), *self._adapter.tokens], why)
         self.lost |= lost
         return made
 

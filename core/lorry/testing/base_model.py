@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import NamedTuple
 
 from hypothesis import strategies as st
@@ -35,13 +36,13 @@ def check_base_model(model: BaseModel, *, examples: int = 5) -> None:
         numbers = st.lists(st.integers(0, 999), min_size=3, max_size=3)
         for scheme in (OWN, *component.schemes):
             for separator in "._":
-                names = st.builds(Names, st.just(component), st.just(scheme), st.just(separator), numbers)
+                names = numbers.map(partial(Names, component, scheme, separator))
                 hold(f"{subject}, {component.name}", NAME_LAWS, names, examples)
     for dialect in plugins.dialects().values():
         for each in combinations(plugins, dialect):
             if each.model is model and each.kind.build:
                 drawn = strategies.examples(model, each.groups(plugins), each.kind)
-                adapters = st.builds(Adapted, st.just(each), st.just(plugins), drawn)
+                adapters = drawn.map(partial(Adapted, each, plugins))
                 hold(f"{subject} in dialect {dialect.name!r}", ADAPTER_LAWS, adapters, 2)
 
 

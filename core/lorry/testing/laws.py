@@ -34,7 +34,7 @@ def hold(
         phases=[Phase.generate],
         suppress_health_check=list(HealthCheck),
     )
-    @given(examples)
+    @given(st.deferred(lambda: examples))  # whose repr, unlike theirs, is short
     def tried(example: Example) -> None:
         for law in laws:
             keep(subject, law, example)

@@ -49,7 +49,8 @@ def what_is_written_is_found_again(each: Learned) -> None:
     wanted = {token.text: token for token in each.tokens}
     expect(found.vectors.keys() == wanted.keys(), f"it reads {', '.join(map(repr, found.vectors))}")
     for text, vectors in found.vectors.items():
-        expect(Token(text, vectors).same(wanted[text]), f"the vectors of {text!r} are others")
+        rows = {name: ref if len(ref.shape) > 1 else ref.reshape(1, ref.numel) for name, ref in vectors.items()}
+        expect(Token(text, rows).same(wanted[text]), f"the vectors of {text!r} are others")
     expect(
         {key for keys in found.keys.values() for key in keys} <= written.tensors.keys(),
         "it claims keys that are not there",
