@@ -174,7 +174,7 @@ SITUATIONS: Mapping[str, Callable[[Path], Call]] = {
     ),
     "a number outside its range": lambda folder: call("diff", folder / "a", folder / "b", "--top", "-3"),
     "an output whose suffix means another format": lambda folder: call(
-        "convert", lora(folder / "a.safetensors"), "--to", "diffusers", "-o", folder / "out.ckpt"
+        "convert", lora(folder / "a.safetensors"), "--to", "diffusers", "-o", folder / "out.json"
     ),
     "`LORRY_HOME` that is a file": lambda folder: call("ls", LORRY_HOME=str(written(folder / "home", b""))),
     "a plugin name in `LORRY_PLUGINS` that is not installed": lambda _: call("plugins", LORRY_PLUGINS="kohia"),

@@ -44,9 +44,10 @@ def test_a_picture_needs_a_suffix_that_pillow_writes(name: str, command: Command
 @pytest.mark.parametrize(
     ("target", "name", "better"),
     [
-        ("kohya", "x.ckpt", "x.safetensors"),
-        ("kohya", "x.PT", "x.safetensors"),
+        ("kohya+safetensors", "x.ckpt", "x.safetensors"),
+        ("kohya+safetensors", "x.PT", "x.safetensors"),
         ("diffusers", "x.json", "x.safetensors"),
+        ("peft", "x.ckpt", "name it x"),
         ("peft", "x.safetensors", "name it x"),
     ],
 )

@@ -174,7 +174,7 @@ def _strange(where: Path, source: TensorMap, plugins: Host) -> str:
     if owners := list(_owners(source, plugins)) if small else []:
         titles, names = dict.fromkeys(title for title, _ in owners), {name for _, name in owners}
         what = "text encoder" if all(name.startswith("text_encoder") for name in names) else " or ".join(sorted(names))
-        owned = f"{what} of {' or '.join(titles)}"
+        owned = f"{what} of {'one of ' if len(titles) > 1 else ''}{', '.join(titles)}"
         return f"is a base model's weights ({owned}), not an adapter; give the folder it belongs to as --base"
     families = sorted({key.rsplit(".", 2)[-1] if "." in key else key for key in source.tensors})[:4]
     example = next(iter(source.tensors))
