@@ -79,6 +79,19 @@ def test_a_result_is_the_same_file_each_time(command: Command, cat: Path, dog: P
     assert files[0].read_bytes() == files[1].read_bytes()
 
 
+def test_weights_are_learned_from_a_target(command: Command, cat: Path, dog: Path, out: Path, tmp_path: Path) -> None:
+    target = tmp_path / "target.safetensors"
+    assert command("merge", f"{cat}:0.3", f"{dog}:-0.7", "-o", target).code == 0
+    done = command("merge", cat, dog, "--like", target, "-o", out)
+    assert done.code == 0, done.err
+    assert f"{cat}: weight 0.3" in done.out
+    assert f"{dog}: weight -0.7" in done.out
+    assert lorry.diff(lorry.open(out), lorry.open(target)).error < 1e-5
+    layered = command("merge", cat, dog, "--like", target, "--by-layer", "-o", out, "--force", "--json")
+    assert layered.json["distance"] < 1e-5
+    assert len(layered.json["learned"]) == 2
+
+
 def test_any_number_is_compared_and_drawn(command: Command, cat: Path, dog: Path, tmp_path: Path) -> None:
     done = command("diff", cat, dog, cat, "--json")
     assert [len(row) for row in done.json["cosines"]] == [3, 3, 3]
@@ -101,6 +114,8 @@ BAD = {
     "weight of a module that is not there": (["--weights", "unet.down_blocks.9=1"], 2, "is for no module"),
     "weight that is no number": (["--weights", "unet=nan"], 2, "ends with no number"),
     "too many weights": (["--weights", "1"] * 3, 2, "3 weights for 2 adapters"),
+    "weights given and learned": (["--weights", "0.5", "--like", "THIRD"], 2, "--like learns the weights"),
+    "learned from nothing": (["--by-layer"], 2, "say from what with --like"),
     "another number of adapters": (["--method", "slerp", "--weights", "1", "-o", "x", "THIRD"], 2, "takes 2 adapters"),
     "unequal ranks": (["--method", "linear-factors"], 5, "factors of ranks [2, 4]"),
     "a base that is not there": (["--base", "nowhere/base"], 3, "does not exist"),

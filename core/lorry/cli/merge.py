@@ -13,6 +13,8 @@ from lorry.errors import InvalidArgument
 from lorry.ir.adapter import Adapter
 
 if TYPE_CHECKING:
+    from lorry.compose.solve import Solution
+    from lorry.ops.base import Base
     from lorry.ops.merge import MergedLayer
 
 _SHOWN = 12
@@ -47,6 +49,8 @@ def _list_methods(context: click.Context, _: click.Parameter, wanted: bool) -> N
 )
 @click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Set an option of the method.")
 @options.weights
+@click.option("--like", metavar="ADAPTER", help="Learn the weights with which the result comes closest to this one.")
+@click.option("--by-layer", is_flag=True, help="With --like, learn a weight for every module of every adapter.")
 @click.option(
     "--rank", type=click.IntRange(1), help="Cut every layer to this rank in the best way, and say what that costs."
 )
@@ -63,6 +67,8 @@ def command(
     method: str,
     settings: tuple[str, ...],
     weights: tuple[str, ...],
+    like: str | None,
+    by_layer: bool,
     rank: int | None,
     base: str | None,
     target: str | None,
@@ -82,11 +88,16 @@ def command(
     from lorry.ops.merge import merge
     from lorry.ops.read import open_adapter
     from lorry.ops.recipe import recipe
+    from lorry.ops.selection import to_text
     from lorry.ops.write import save
 
     opened = open_base(base) if base else None
     pairs = [(open_adapter(path, base=opened), weight) for path, weight in map(options.with_strength, adapters)]
     chosen = dict(_setting(each) for each in settings)
+    if by_layer and not like:
+        raise InvalidArgument("--by-layer says how to learn weights; say from what with --like")
+    solved = _learned(pairs, open_adapter(like, base=opened), weights, by_layer, opened) if like else None
+    weights = tuple(map(to_text, solved.weights)) if solved else weights
     layers: list[MergedLayer] = []
     merged = merge(
         pairs, method, weights=weights, options=chosen, rank=rank, base=opened, partial=partial, told=layers.append
@@ -96,6 +107,7 @@ def command(
     how: dict[str, Any] = {"method": method, "format": wanted, "dtype": dtype}
     how |= {"options": chosen} if chosen else {}
     how |= {"weights": list(weights)} if weights else {}
+    how |= {"like": like, "by_layer": by_layer} if like else {}
     how |= {"rank": rank} if rank else {}
     told = recipe("merge", pairs, how)
     saved = save(merged, output, wanted, dtype=dtype, force=force, metadata=told)
@@ -110,6 +122,7 @@ def command(
                 "tokens": sorted(merged.tokens),
                 "tensors_written": saved.tensors,
                 "max_error": max((each.error for each in layers), default=0.0),
+                **({"learned": list(weights), "distance": solved.error} if solved else {}),
                 **({"meetings": as_dicts(met)} if met else {}),
                 **({"merged": [_as_dict(each) for each in layers]} if report else {}),
             }
@@ -121,6 +134,8 @@ def command(
         from lorry.cli.meetings import show
 
         show(met, [str(path) for path in adapters], top=_SHOWN)
+    if solved:
+        _show_learned(adapters, solved)
     made = f"{count(len(merged.layers), 'module')}, {count(saved.tensors, 'tensor')}{_worst(layers)}"
     echo(f"{saved.path}: {count(len(pairs), 'adapter')} merged by {method}, {made}")
     if saved.renamed:
@@ -129,6 +144,23 @@ def command(
     if full:
         size = "as large as the weights themselves; --rank N makes low-rank layers"
         note(f"{count(full, 'layer')} became full differences, {size}")
+
+
+def _learned(
+    pairs: Sequence[tuple[Adapter, float]], target: Adapter, weights: Sequence[str], by_layer: bool, base: Base | None
+) -> Solution:
+    from lorry.compose.solve import solve
+
+    if weights or any(weight != 1 for _, weight in pairs):
+        raise InvalidArgument("--like learns the weights; give none, neither with --weights nor behind a colon")
+    return solve([adapter for adapter, _ in pairs], target, by_layer=by_layer, base=base)
+
+
+def _show_learned(names: Sequence[str], solved: Solution) -> None:
+    for name, weights in zip(names, solved.weights, strict=True):
+        low, high = min(weights.values()), max(weights.values())
+        echo(f"{name}: weight {low:.4g}" if low == high else f"{name}: weights from {low:.4g} to {high:.4g}")
+    echo(f"relative distance from the target: {solved.error:.4g}")
 
 
 def _worst(layers: Sequence[MergedLayer]) -> str:
