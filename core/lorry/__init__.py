@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING
 from lorry.errors import LorryError as LorryError
 
 if TYPE_CHECKING:
+    from lorry.compose.baked_module import BakedModule as BakedModule
+    from lorry.compose.baked_module import bake_module as bake_module
     from lorry.ir import Adapter as Adapter
     from lorry.ir import Layer as Layer
     from lorry.ir import ModulePath as ModulePath
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
     from lorry.ops.convert_base import convert_base as convert_base
     from lorry.ops.diff import diff as diff
     from lorry.ops.extract import extract as extract
+    from lorry.ops.findings import Finding as Finding
+    from lorry.ops.findings import Verdict as Verdict
     from lorry.ops.identify import Identity as Identity
     from lorry.ops.merge import merge as merge
     from lorry.ops.read import identify as identify
@@ -35,8 +39,10 @@ if TYPE_CHECKING:
     from lorry.ops.registry import registry as registry
     from lorry.ops.resize import resize as resize
     from lorry.ops.run import run as run
+    from lorry.ops.undo import undo_bake as undo_bake
     from lorry.ops.validate import validate as validate
     from lorry.ops.write import save as save
+    from lorry.ops.write_base import write_base as write_base
     from lorry.plugin.backend import Request as Request
     from lorry.plugin.host import Host as Host
     from lorry.plugin.host import host as host
@@ -45,19 +51,22 @@ if TYPE_CHECKING:
 
 _WHERE = {
     "Adapter": "lorry.ir", "Layer": "lorry.ir", "ModulePath": "lorry.ir", "TensorRef": "lorry.ir",
-    "Token": "lorry.ir", "Base": "lorry.ops.base", "Identity": "lorry.ops.identify",
-    "Request": "lorry.plugin.backend", "Host": "lorry.plugin.host", "host": "lorry.plugin.host",
-    "bake": "lorry.ops.bake", "convert": "lorry.ops.convert", "convert_base": "lorry.ops.convert_base",
-    "diff": "lorry.ops.diff", "extract": "lorry.ops.extract", "resize": "lorry.ops.resize",
-    "identify": "lorry.ops.read", "merge": "lorry.ops.merge", "open": "lorry.ops.read:open_adapter",
-    "open_base": "lorry.ops.base", "registry": "lorry.ops.registry", "run": "lorry.ops.run",
-    "save": "lorry.ops.write", "validate": "lorry.ops.validate",
+    "Token": "lorry.ir", "Base": "lorry.ops.base", "Finding": "lorry.ops.findings", "Verdict": "lorry.ops.findings",
+    "Identity": "lorry.ops.identify", "Request": "lorry.plugin.backend", "Host": "lorry.plugin.host",
+    "host": "lorry.plugin.host", "bake": "lorry.ops.bake", "BakedModule": "lorry.compose.baked_module",
+    "bake_module": "lorry.compose.baked_module", "convert": "lorry.ops.convert",
+    "convert_base": "lorry.ops.convert_base", "diff": "lorry.ops.diff", "extract": "lorry.ops.extract",
+    "resize": "lorry.ops.resize", "identify": "lorry.ops.read", "merge": "lorry.ops.merge",
+    "open": "lorry.ops.read:open_adapter", "open_base": "lorry.ops.base", "registry": "lorry.ops.registry",
+    "run": "lorry.ops.run", "save": "lorry.ops.write", "undo_bake": "lorry.ops.undo",
+    "validate": "lorry.ops.validate", "write_base": "lorry.ops.write_base",
 }  # fmt: skip
 
 __all__ = [
-    "Adapter", "Base", "Host", "Identity", "Layer", "LorryError", "ModulePath", "Request", "TensorRef", "Token",
-    "bake", "convert", "convert_base", "diff", "extract", "host", "identify", "merge", "open", "open_base",
-    "registry", "resize", "run", "save", "validate",
+    "Adapter", "BakedModule", "Base", "Finding", "Host", "Identity", "Layer", "LorryError", "ModulePath", "Request",
+    "TensorRef", "Token", "Verdict", "bake", "bake_module", "convert", "convert_base", "diff", "extract", "host",
+    "identify", "merge", "open", "open_base", "registry", "resize", "run", "save", "undo_bake", "validate",
+    "write_base",
 ]  # fmt: skip
 
 

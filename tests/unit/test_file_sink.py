@@ -13,7 +13,6 @@ from lorry.errors import InvalidFile
 from lorry.ir.file_sink import PIECE, write_file
 from lorry.ir.tensor import Segment, TensorRef, from_bytes
 
-
 BLOCK = 4096
 
 
@@ -25,8 +24,10 @@ class Counted:
 
     def read_into(self, start: int, buffer: memoryview) -> None:
         self.asked.append((start, len(buffer)))
-        for at in range(0, len(buffer), BLOCK):
-            buffer[at : at + BLOCK] = bytes([(start + at) // BLOCK % 251]) * BLOCK
+        stop = start + len(buffer)
+        blocks = range(start // BLOCK, stop // BLOCK + 1)
+        told = b"".join(bytes([block % 251]) * BLOCK for block in blocks)
+        buffer[:] = told[start % BLOCK :][: stop - start]
 
 
 def tensor(source: Counted, *shape: int) -> TensorRef:
@@ -34,14 +35,16 @@ def tensor(source: Counted, *shape: int) -> TensorRef:
     return TensorRef("U8", shape, (Segment(source, 0, ref.nbytes),))
 
 
-def test_pieces_are_whole_rows_and_lie_end_to_end(tmp_path: Path) -> None:
-    source, row = Counted(), 3 * BLOCK
-    rows = 2 * (PIECE // row) + 5
+@pytest.mark.parametrize("direct", [True, False], ids=["past the cache", "through it"])
+@pytest.mark.parametrize("more", [0, 1, 4089, BLOCK, 3 * PIECE + 5 * BLOCK])
+def test_pieces_lie_end_to_end(more: int, direct: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: FBT001  a parameter
+    if not direct:
+        monkeypatch.delattr(os, "O_DIRECT", raising=False)
+    source, size = Counted(), PIECE - 7 + more
     small = [from_bytes("U8", (2,), b"ab"), from_bytes("U8", (0,), b""), from_bytes("U8", (), b"c")]
-    write_file(tmp_path / "out", b"head", [*small, tensor(source, rows, row), *small])
-    assert {size % row for _, size in source.asked} == {0}
-    assert max(size for _, size in source.asked) <= PIECE
-    told = bytearray(rows * row)
+    write_file(tmp_path / "out", b"head", [*small, tensor(source, size), *small])
+    assert max(length for _, length in source.asked) <= PIECE
+    told = bytearray(size)
     Counted().read_into(0, memoryview(told))
     assert (tmp_path / "out").read_bytes() == b"headabc" + told + b"abc"
 

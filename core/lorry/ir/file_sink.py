@@ -1,29 +1,35 @@
 """Writing a file from tensors that are read, or computed, as they are written.
 
-Two threads take the next piece, fill a buffer of their own with it and write it where it belongs: while one waits
-for the disk or computes, the other reads or writes. What is in memory does not grow with the file.
+The file is cut into pieces, and two threads take the next one in turn: each fills a buffer of its own and writes it
+where it belongs, so that while one waits for the disk the other reads or computes. What is in memory does not grow
+with the file. Large files are written past the system's cache where it lets us: filling that with gigabytes takes more
+time than all arithmetic, and drives out what is in use.
 """
 
 from __future__ import annotations
 
+import mmap
 import os
 from collections import deque
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from lorry.ir.tensor import Segment, TensorRef
+from lorry.ir.tensor import MemorySource, Segment, TensorRef
 
 PIECE = 8 << 20
-"""Bytes taken at a time by each thread."""
+"""Bytes in a piece: a multiple of what any disk wants to be written at a time."""
 
+_BLOCK = 4096
 _THREADS = 2
 
 
 class _Piece(NamedTuple):
-    """What stands from `start` on in the file."""
+    """What stands from `start` on in the file, `size` bytes."""
 
     start: int
+    size: int
     segments: list[Segment]
 
 
@@ -33,66 +39,63 @@ def write_file(path: Path, head: bytes, tensors: Iterable[TensorRef]) -> None:
     Room is taken for the whole file first, so that a disk that is too full says so before anything is computed.
     Raises FileExistsError and whatever else the system says.
     """
-    pieces = deque(_pieces(len(head), tensors))
-    size = pieces[-1].start + _size(pieces[-1]) if pieces else len(head)
+    pieces = deque(_pieces([Segment(MemorySource(head), 0, len(head)), *(s for ref in tensors for s in ref.segments)]))
+    size = pieces[-1].start + pieces[-1].size if pieces else 0
     with path.open("xb") as file:
         _reserve(file.fileno(), size)
-        file.write(head)
-    _work(path, pieces)
+    if len(pieces) <= _THREADS:
+        _fill(os.open(path, _PLAIN), pieces)
+    else:
+        _share(path, pieces)
+    os.truncate(path, size)  # the last block was written whole
 
 
-def _work(path: Path, pieces: deque[_Piece]) -> None:
-    largest = max(map(_size, pieces), default=0)
-    if len(pieces) < _THREADS:
-        _fill(path, pieces, largest)
-        return
+def _share(path: Path, pieces: deque[_Piece]) -> None:
     from concurrent.futures import ThreadPoolExecutor, as_completed
 
+    handles = [_open(path) for _ in range(_THREADS)]
     with ThreadPoolExecutor(_THREADS) as pool:
         try:
-            for done in as_completed([pool.submit(_fill, path, pieces, largest) for _ in range(_THREADS)]):
-                done.result()
+            for each in as_completed([pool.submit(_fill, handle, pieces) for handle in handles]):
+                each.result()
         except BaseException:
             pieces.clear()  # so that the other thread ends too
             raise
 
 
-def _fill(path: Path, pieces: deque[_Piece], largest: int) -> None:
-    """Write pieces, the largest of so many bytes, until none is left."""
-    buffer = memoryview(bytearray(largest))
-    with path.open("r+b", buffering=0) as file:
+def _fill(handle: int, pieces: deque[_Piece]) -> None:
+    """Write pieces until none is left, and close the file; the last one is filled up with zeros to a whole block."""
+    buffer = memoryview(mmap.mmap(-1, PIECE))  # begins where a block of memory does
+    with os.fdopen(handle, "r+b", buffering=0) as file:
         while True:
             try:
-                start, segments = pieces.popleft()
+                start, size, segments = pieces.popleft()
             except IndexError:
                 return
-            filled = 0
+            at = 0
             for source, first, last in segments:
-                source.read_into(first, buffer[filled : filled + last - first])
-                filled += last - first
+                source.read_into(first, buffer[at : at + last - first])
+                at += last - first
             file.seek(start)
             written = 0
-            while written < filled:  # one call writes at most 2 GiB
-                written += file.write(buffer[written:filled])
+            while written < size:
+                written += file.write(buffer[written : size + -size % _BLOCK])
 
 
-def _pieces(start: int, tensors: Iterable[TensorRef]) -> Iterator[_Piece]:
-    """Cut tensors into pieces of whole rows where they are large, and gather small neighbours into one."""
-    piece = _Piece(start, [])
-    filled = 0
-    for tensor in tensors:
-        row = tensor.nbytes // max(tensor.shape[0], 1) if tensor.shape else tensor.nbytes
-        step = PIECE // row * row if 0 < row <= PIECE else PIECE
-        for source, first, last in tensor.segments:
-            for at in range(first, last, step):
-                size = min(step, last - at)
-                if filled and filled + size > PIECE:
-                    yield piece
-                    piece, filled = _Piece(piece.start + filled, []), 0
-                _append(piece.segments, Segment(source, at, at + size))
-                filled += size
-    if filled:
-        yield piece
+def _pieces(segments: Iterable[Segment]) -> Iterator[_Piece]:
+    start, size, gathered = 0, 0, list[Segment]()
+    for source, first, last in segments:
+        at = first
+        while at < last:
+            stop = min(last, at + PIECE - size)
+            _append(gathered, Segment(source, at, stop))
+            size += stop - at
+            at = stop
+            if size == PIECE:
+                yield _Piece(start, size, gathered)
+                start, size, gathered = start + size, 0, []
+    if size:
+        yield _Piece(start, size, gathered)
 
 
 def _append(segments: list[Segment], segment: Segment) -> None:
@@ -103,8 +106,16 @@ def _append(segments: list[Segment], segment: Segment) -> None:
         segments.append(segment)
 
 
-def _size(piece: _Piece) -> int:
-    return sum(last - first for _, first, last in piece.segments)
+_PLAIN = os.O_RDWR | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
+
+
+def _open(path: Path) -> int:
+    """Open a new file past the system's cache, where system and disk let us write a block that way."""
+    if hasattr(os, "O_DIRECT"):
+        with suppress(OSError), os.fdopen(os.open(path, _PLAIN | os.O_DIRECT), "r+b", buffering=0) as file:
+            file.write(mmap.mmap(-1, _BLOCK))
+            return os.dup(file.fileno())
+    return os.open(path, _PLAIN)
 
 
 def _reserve(handle: int, size: int) -> None:

@@ -6,11 +6,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from lorry.errors import Incompatible, Unmapped
+from lorry.errors import Incompatible, InvalidArgument, Unmapped
 from lorry.ir.adapter import Adapter
 from lorry.ir.layer import Layer
-from lorry.ir.tensor import TensorRef, require_torch
+from lorry.ir.tensor import TensorRef, require_torch, torch_dtype
+from lorry.ir.token import Token
 from lorry.ops.base import Base
+from lorry.ops.change import Change
 from lorry.ops.read import check_fits
 from lorry.plugin.host import Host, host
 
@@ -20,22 +22,30 @@ if TYPE_CHECKING:
 Weighted = Adapter | tuple[Adapter, float]
 """An adapter, alone for strength 1 or with its strength."""
 
+_FLOATS = ("F64", "F32", "F16", "BF16")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Baked(Mapping[str, "Tensor"]):
     """The weights of a base with adapters added, computed as they are asked for.
 
-    Keys are "component.module.param", in the base's order; every value is a new tensor in the base's dtype.
-    Iterate to stream: nothing is kept. Learned tokens are vocabulary and not among the weights.
+    Keys are "component.module.param", in the base's order; every value is a new tensor, in the base's dtype or in
+    `dtype` where that is given. Iterate to stream: nothing is kept. Learned tokens are vocabulary and not among the
+    weights. `changes` are the layers, with their strengths, by the tensor they change.
     """
 
     base: Base
+    adapters: Sequence[tuple[Adapter, float]]
     changes: Mapping[str, Sequence[tuple[Layer, float]]]
+    dtype: str | None = None
+    device: str = "cpu"
     plugins: Host = field(repr=False)
 
     def __getitem__(self, name: str) -> Tensor:
-        ref = self.base.tensors[name]
-        return self._computed(name, ref) if name in self.changes else ref.torch()
+        kinds = (self.plugins.get("kinds", layer.kind) for layer, _ in self.changes.get(name, ()))
+        if any(kind.changes_shape for kind in kinds):
+            return self._change(name).whole(self.base.tensors[name].torch(), torch_dtype(self._dtype(name))).cpu()
+        return self.ref(name).torch()
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.base.tensors)
@@ -43,46 +53,55 @@ class Baked(Mapping[str, "Tensor"]):
     def __len__(self) -> int:
         return len(self.base.tensors)
 
-    def compute(self, name: str, ref: TensorRef) -> Tensor:
-        """Compute one changed tensor of its own shape; raise Incompatible where a layer changes that."""
-        total = self._computed(name, ref)
-        if total.shape != ref.shape:
-            raise Incompatible(
-                f"the adapter makes {name} {list(total.shape)} instead of {list(ref.shape)}, which the base's "
-                "configuration would contradict; use the tensors, without writing them as that base"
-            )
-        return total
+    @property
+    def tokens(self) -> tuple[Token, ...]:
+        """The learned tokens of all adapters, in order."""
+        return tuple(token for adapter, _ in self.adapters for token in adapter.tokens.values())
 
-    def _computed(self, name: str, ref: TensorRef) -> Tensor:
-        import torch
+    def touches(self, name: str) -> bool:
+        """Tell whether a tensor's bytes are any other than the base's."""
+        return name in self.changes or self._dtype(name) != self.base.tensors[name].dtype
 
-        pristine = ref.torch(dtype=torch.float32)
-        own = ref.torch().dtype
-        total = pristine.clone()
-        for layer, strength in self.changes[name]:
-            kind = self.plugins.get("kinds", layer.kind)
-            if kind.factors is not None:
-                down, up = kind.factors(layer)
-                total.view(up.shape[0], -1).addmm_(up, down, alpha=strength * layer.scale)
-            else:
-                changed = kind.apply(pristine, layer)
-                pristine, total = widened(pristine, changed.shape), widened(total, changed.shape)
-                total += strength * (changed - pristine)
-        return total.to(own)
+    def ref(self, name: str) -> TensorRef:
+        """Return a tensor by reference, to be computed by rows as it is read; the base's own where nothing touches it.
+
+        Raises Incompatible, when it is read, where a layer changes its shape.
+        """
+        ref = self.base.tensors[name]
+        return self._change(name).ref(ref, self._dtype(name)) if self.touches(name) else ref
+
+    def _dtype(self, name: str) -> str:
+        own = self.base.tensors[name].dtype
+        return self.dtype if self.dtype is not None and own in _FLOATS else own
+
+    def _change(self, name: str) -> Change:
+        return Change(name, self.changes.get(name, ()), self.plugins, self.device)
 
 
-def bake(base: Base, adapters: Sequence[Weighted], *, partial: bool = False, plugins: Host | None = None) -> Baked:
+def bake(  # noqa: PLR0913  every option is a keyword with a default
+    base: Base,
+    adapters: Sequence[Weighted],
+    *,
+    dtype: str | None = None,
+    device: str = "cpu",
+    partial: bool = False,
+    plugins: Host | None = None,
+) -> Baked:
     """Return the base's weights with the adapters added at their strengths, lazily.
 
-    Raises Incompatible for adapters of another base and Unmapped for those not fully understood, unless
-    `partial`. The order of adapters makes no difference beyond rounding.
+    `dtype` (F32, F16, BF16) rounds every weight, once; `device` ("cuda") is where the arithmetic is done. Raises
+    Incompatible for adapters of another base and Unmapped for those not fully understood, unless `partial`. The
+    order of adapters makes no difference beyond rounding.
     """
     plugins = plugins or host()
-    if adapters:
+    if dtype is not None and dtype not in _FLOATS:
+        raise InvalidArgument(f"{dtype} is no dtype to round weights to; choose from {', '.join(_FLOATS)}")
+    if adapters or dtype is not None:
         require_torch("baking")
         check_plain(base)
+    pairs = weighted(adapters)
     changes: dict[str, list[tuple[Layer, float]]] = {}
-    for adapter, strength in weighted(adapters):
+    for adapter, strength in pairs:
         check_understood(adapter, partial=partial)
         check_fits(adapter, base, plugins)
         for path, layers in adapter.layers.items():
@@ -98,7 +117,7 @@ def bake(base: Base, adapters: Sequence[Weighted], *, partial: bool = False, plu
                 changes.setdefault(name, []).append((layer, strength))
                 if kind.multiplies_output(layer) and f"{path}.bias" in base.tensors:
                     changes.setdefault(f"{path}.bias", []).append((layer, strength))
-    return Baked(base=base, changes=changes, plugins=plugins)
+    return Baked(base=base, adapters=pairs, changes=changes, dtype=dtype, device=device, plugins=plugins)
 
 
 def check_plain(base: Base) -> None:
@@ -121,12 +140,3 @@ def check_understood(adapter: Adapter, *, partial: bool = False) -> None:
         raise Unmapped(
             where, adapter.report.unmapped, "install the plugin that reads it, or ask for the rest alone (partial)"
         )
-
-
-def widened(tensor: Tensor, shape: Sequence[int]) -> Tensor:
-    """Return the tensor within zeros of a larger shape; a tensor of that shape is returned as it is."""
-    if tensor.shape == shape:
-        return tensor
-    wide = tensor.new_zeros(shape)
-    wide[tuple(slice(size) for size in tensor.shape)] = tensor
-    return wide

@@ -12,9 +12,9 @@ from lorry.ir.tensor_map import TensorMap
 from lorry.ops.bake import check_plain
 from lorry.ops.base import Base, open_base
 from lorry.ops.base_files import read_weights
+from lorry.ops.base_output import check_file_name, copy_rest
 from lorry.ops.layout import FOLDER, Layout, Place
 from lorry.ops.output import replacing
-from lorry.ops.write_base import check_file_name, copy_rest
 from lorry.plugin.base_model import BaseModel
 from lorry.plugin.host import Host, host
 
@@ -39,6 +39,7 @@ def convert_base(  # noqa: PLR0913  every option is a keyword with a default
     lossy: bool = False,
     verify: bool = False,
     force: bool = False,
+    metadata: Mapping[str, str] | None = None,
     plugins: Host | None = None,
 ) -> Rewritten:
     """Write a base in a layout its table declares: a single safetensors file, or for "diffusers" a folder.
@@ -46,6 +47,7 @@ def convert_base(  # noqa: PLR0913  every option is a keyword with a default
     Tensors are streamed and keep dtype and bytes; at most one that is turned about is in memory. The header of the
     component that draws goes along. A folder gets everything but weights (configurations, tokenizers) from the folder
     `like`, by default from the base itself where that is one. `verify` reads the result back and compares every byte.
+    `metadata` is added to the header.
 
     Raises UnknownName for a layout the base does not come in, NotRepresentable for tensors that the layout has no
     place for, unless `lossy`, Incompatible for quantised weights, and VerificationFailed.
@@ -64,7 +66,7 @@ def convert_base(  # noqa: PLR0913  every option is a keyword with a default
             raise InvalidArgument(f"{like}: a single file holds weights alone; leave --like out, or say --to {FOLDER}")
         check_file_name(path)
     with replacing(path, force=force) as draft:
-        written = TensorMap(tensors=named.tensors, metadata=_header(base, model, plugins))
+        written = TensorMap(tensors=named.tensors, metadata={**_header(base, model, plugins), **(metadata or {})})
         if layout == FOLDER:
             _copy_rest(base, Path(like) if like is not None else base.path, draft, model)
             _write_folder(written, draft, model, plugins)

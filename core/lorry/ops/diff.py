@@ -1,7 +1,7 @@
 """Comparing two adapters by what they do: ‖ΔW‖ of each, the error between them and their cosine, layer by layer.
 
-For kinds with factors the deltas are never built: with ΔW = U·D, ⟨ΔW₁, ΔW₂⟩ = tr((U₁ᵀU₂)(D₂D₁ᵀ)) and, with the
-triangular factors of U and Dᵀ, ‖ΔW‖ = ‖R_U·R_Dᵀ‖; in float64, so that an error of 1e-15 of the norm is seen.
+For kinds with factors the deltas are never built (core/lorry/algebra/gram.py); in float64, so that an error of 1e-15
+of the norm is seen.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from lorry.ir.layer import Layer
 from lorry.ir.module_path import ModulePath
 from lorry.ir.tensor import require_torch
 from lorry.ir.token import Token
-from lorry.ops.bake import widened
 from lorry.ops.base import Base
+from lorry.ops.change import widened
 from lorry.plugin.host import Host, host
 from lorry.plugin.kind import Factors, Kind
 
@@ -55,6 +55,11 @@ class Diff:
     def error(self) -> float:
         """Return the largest relative error."""
         return _worst([*(each.error for each in self.layers), *self.tokens.values()])
+
+    @property
+    def worst_first(self) -> list[LayerDiff]:
+        """Return the layers, the most different first; not-a-number before all."""
+        return sorted(self.layers, key=lambda each: -math.inf if math.isnan(each.error) else -each.error)
 
     def without(self, names: Container[str]) -> Diff:
         """Leave out layers and tokens by name, such as those that a lossy conversion left out and told."""
@@ -132,16 +137,17 @@ class _Comparison:
     def _by_factors(self, first: Sequence[Layer], second: Sequence[Layer]) -> _Products:
         import torch
 
+        from lorry.algebra.gram import gram, norm
+
         one, two = self._factors(first), self._factors(second)
         if one is None or two is None:
             known = one or two
-            size = _norm(known) if known else 0.0
+            size = norm(known) if known else 0.0
             return _Products(size**2 if one else 0.0, size**2 if two else 0.0, 0.0, size)
         if (one.up.shape[0], one.down.shape[1]) != (two.up.shape[0], two.down.shape[1]):
             raise Incompatible("the adapters are for models of different sizes; there is nothing to compare")
         difference = Factors(torch.cat([one.down, two.down]), torch.cat([one.up, -two.up], 1))
-        both = float(((one.up.T @ two.up) * (one.down @ two.down.T)).sum())
-        return _Products(_norm(one) ** 2, _norm(two) ** 2, both, _norm(difference))
+        return _Products(norm(one) ** 2, norm(two) ** 2, float(gram([one, two])[0, 1]), norm(difference))
 
     def _factors(self, layers: Sequence[Layer]) -> Factors | None:
         import torch
@@ -155,6 +161,8 @@ class _Comparison:
     def _by_deltas(self, key: _Key, first: Sequence[Layer], second: Sequence[Layer]) -> _Products:
         weight = self._weight(key, (*first, *second))
         a, b = self._delta(weight, first), self._delta(weight, second)
+        shape = [max(sizes) for sizes in zip(a.shape, b.shape, strict=True)]
+        a, b = widened(a, shape), widened(b, shape)
         return _Products(float((a * a).sum()), float((b * b).sum()), float((a * b).sum()), float((a - b).norm()))
 
     def _weight(self, key: _Key, layers: Sequence[Layer]) -> Tensor:
@@ -177,13 +185,6 @@ class _Comparison:
                 changed = apply(weight, layer)
                 total = widened(total, changed.shape) + (changed - widened(weight, changed.shape)).double()
         return total
-
-
-def _norm(factors: Factors) -> float:
-    """Return ‖up·down‖ through triangular factors, so that no square is subtracted from another of its size."""
-    import torch
-
-    return float(torch.linalg.matrix_norm(torch.linalg.qr(factors.up).R @ torch.linalg.qr(factors.down.T).R.T))
 
 
 def _by_param(adapter: Adapter) -> dict[_Key, list[Layer]]:

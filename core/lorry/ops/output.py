@@ -13,13 +13,17 @@ from lorry.errors import Conflict, LorryError, NotFound
 
 
 @contextmanager
-def replacing(target: Path, *, force: bool = False) -> Iterator[Path]:
+def replacing(target: Path, *, force: bool = False, job: str = "") -> Iterator[Path]:
     """Yield a new path beside `target` to write a file or folder at, and rename it there at the end.
 
     Whatever is raised inside, Ctrl-C included, the new path is removed and `target` is as it was; a link is
     followed. Raises Conflict where something is at `target` already, unless `force`, and even then where that
     would lose more than a file or folder of the same making; NotFound where its folder is missing; LorryError
     where the system refuses to write there.
+
+    `job` names what a folder is made of. Where that is stopped from outside (Ctrl-C, a full disk), the new path stays
+    with what is finished in it, which a note on the error tells, and the same job is given it again. What goes into
+    it must be written through `replacing` too, so that everything there is whole.
     """
     target = Path(target)
     if not target.parent.is_dir():
@@ -29,25 +33,48 @@ def replacing(target: Path, *, force: bool = False) -> Iterator[Path]:
     target = target.resolve() if target.is_symlink() else target
     if _exists(target) and not (target.is_file() or target.is_dir()):
         raise Conflict(f"{target} is neither a file nor a folder and is never replaced; choose another output")
-    draft = target.parent / f".{target.name}.{secrets.token_hex(4)}.part"
+    draft = target.parent / f".{target.name}.{job or secrets.token_hex(4)}.part"
+    with _removed(draft, job):
+        try:
+            yield draft
+            _sync(draft)
+            _check_nothing_else_goes(draft, target)
+            if _exists(target) and not force:
+                raise Conflict(f"{target} appeared meanwhile; nothing was written")
+            if draft.is_dir() or target.is_dir():
+                _replace_folder(draft, target)
+            elif force:
+                draft.replace(target)
+            else:
+                _move_new(draft, target)
+        except OSError as error:
+            if error.errno is None or not _about(error, draft):
+                raise
+            raise LorryError(f"{target} was not written: {target.parent}: {error.strerror}") from error
+
+
+@contextmanager
+def _removed(draft: Path, job: str) -> Iterator[None]:
+    """Remove a draft in the end, unless it is a job's, which was stopped from outside with something finished."""
+    if job:
+        for unfinished in draft.rglob("*.part"):
+            remove(unfinished)
     try:
-        yield draft
-        _sync(draft)
-        _check_nothing_else_goes(draft, target)
-        if _exists(target) and not force:
-            raise Conflict(f"{target} appeared meanwhile; nothing was written")
-        if draft.is_dir() or target.is_dir():
-            _replace_folder(draft, target)
-        elif force:
-            draft.replace(target)
+        yield
+    except BaseException as error:
+        finished = sum(path.is_file() for path in draft.rglob("*")) if job and _from_outside(error) else 0
+        if finished:
+            what = "1 file is" if finished == 1 else f"{finished} files are"
+            error.add_note(f"{what} finished and kept in {draft}; the same command goes on from there")
         else:
-            _move_new(draft, target)
-    except OSError as error:
-        if error.errno is None or not _about(error, draft):
-            raise
-        raise LorryError(f"{target} was not written: {target.parent}: {error.strerror}") from error
-    finally:
-        remove(draft)
+            remove(draft)
+        raise
+    remove(draft)
+
+
+def _from_outside(error: BaseException) -> bool:
+    """Tell whether an error may be gone the next time: an interruption, or what the system refused."""
+    return not isinstance(error, LorryError) or isinstance(error.__cause__, OSError)
 
 
 def _check_nothing_else_goes(draft: Path, target: Path) -> None:

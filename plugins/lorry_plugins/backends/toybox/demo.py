@@ -176,7 +176,7 @@ def _baked(adapter: lorry.Adapter, target: Path) -> Step:
     from lorry.ops.write_base import write_base
 
     baked = lorry.bake(lorry.open_base(BASE), [adapter])
-    write_base(baked, target, tokens=list(adapter.tokens.values()), force=True)
+    write_base(baked, target, force=True)
     proof = f"{len(baked.changes)} of {len(baked)} tensors changed, {count(len(adapter.tokens), 'token')} added"
     return Step("bake", f"{target.name}, a base that needs no adapter", proof)
 
