@@ -20,6 +20,7 @@ PAGES = [
     "README.md",
     "docs/tutorial/first-steps.md",
     "docs/how-to/convert.md",
+    "docs/how-to/merge.md",
     "docs/how-to/merge-and-bake.md",
     "docs/how-to/publish-and-pull.md",
 ]

@@ -53,7 +53,7 @@ def merge(  # noqa: PLR0913  every option is a keyword with a default
     base: Base | None = None,
     device: str = "cpu",
     partial: bool = False,
-    told: Callable[[MergedLayer], object] = lambda _: None,
+    told: Callable[[MergedLayer], object] | None = None,
     plugins: Host | None = None,
 ) -> Adapter:
     """Make one adapter of several; "sum" is exactly Σ wᵢ·ΔWᵢ, whatever the ranks and kinds.
@@ -95,7 +95,8 @@ def merge(  # noqa: PLR0913  every option is a keyword with a default
     layers: dict[ModulePath, tuple[Layer, ...]] = {}
     for at, made in work.run():
         layers[at.path] = (*layers.get(at.path, ()), *made.layers)
-        told(MergedLayer(at.path, at.name, made.form, made.rank, made.error))
+        if told is not None:
+            told(MergedLayer(at.path, at.name, made.form, made.rank, made.error))
     return Adapter(base=pairs[0][0].base, layers=layers, tokens=tokens)
 
 
