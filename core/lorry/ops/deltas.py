@@ -11,6 +11,7 @@ from lorry.ir.adapter import Adapter
 from lorry.ir.layer import Layer
 from lorry.ir.module_path import ModulePath
 from lorry.ops.base import Base
+from lorry.ops.finite import finite
 from lorry.plugin.host import Host
 from lorry.plugin.kind import Factors, Kind, fits
 
@@ -136,11 +137,9 @@ class Deltas:
 
     def check_finite(self, at: Parameter, layers: Iterable[Layer]) -> None:
         """Raise InvalidFile where a slot holds not-a-number or infinity."""
-        import torch
-
         for layer in layers:
-            for ref in layer.slots.values():
-                _check_finite(at, ref.torch(dtype=torch.float32), layer.scale)
+            if not math.isfinite(layer.scale) or not all(map(finite, layer.slots.values())):
+                raise _not_finite(at)
 
     def _scaled(self, at: Parameter, layer: Layer) -> Scaled:
         factors = self.kind(layer).factors
@@ -193,4 +192,8 @@ def biases(adapter: Adapter, base: Base | None, kinds: Mapping[str, Kind]) -> di
 def _check_finite(at: Parameter, numbers: Tensor, scale: float = 1.0) -> None:
     ends = numbers.aminmax() if numbers.numel() else ()  # NaN is its own smallest and largest number
     if not all(math.isfinite(end) for end in (*ends, scale)):
-        raise InvalidFile(f"{at} holds NaN or infinity, and nothing can be made of it; lorry validate tells which file")
+        raise _not_finite(at)
+
+
+def _not_finite(at: Parameter) -> InvalidFile:
+    return InvalidFile(f"{at} holds NaN or infinity, and nothing can be made of it; lorry validate tells which file")
