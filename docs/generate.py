@@ -21,7 +21,9 @@ import click
 import lorry
 from lorry import errors, plugin
 from lorry.cli import cli
-from lorry.plugin import BaseModel, Dialect, Kind, Loader, hookspecs
+from lorry.ops.findings import CHECKS, MOST
+from lorry.ops.settings import accepts
+from lorry.plugin import BaseModel, Dialect, Kind, Loader, MergeMethod, hookspecs
 from lorry.plugin.host import GROUPS, Host
 from lorry_registry import layout
 
@@ -216,6 +218,60 @@ def _loader(tool: Loader) -> str:
     return f"{heading}\n\n{table(('where', 'loads it?', 'because', 'mended by'), rows)}"
 
 
+def validate_page() -> str:
+    """Tabulate what `lorry validate` looks for, and how bad each is."""
+    rows = [(each.level, each.what, each.why) for each in CHECKS.values()]
+    return "\n\n".join(
+        [
+            "# Validate",
+            (
+                "`lorry validate PATH` prints what it finds and a verdict, the worst level among the findings: "
+                "`accept` and `warn` exit with 0, `reject` with 8. With `--json` it is "
+                '`{"verdict": …, "findings": [{"level": …, "where": …, "what": …}]}`, with `-r` one such line for each '
+                "adapter, its `path` before it. `lorry.validate` returns the same as a `Verdict`."
+            ),
+            (
+                "Every tensor is read, and a file again whose header tells a hash. Pickles are read "
+                "[in a process of limited means](../decisions/0005-pickles-in-a-room-of-their-own.md). Of more than "
+                f"{MOST} findings of one kind the rest are counted."
+            ),
+            (
+                "*Reject* is what lorry would not use, or could only use to do harm; *warn* is what can be used and "
+                "may not be what was meant."
+            ),
+            table(("level", "what", "why"), rows),
+        ]
+    )
+
+
+def merge_methods_page() -> str:
+    """Show what every merge method computes, where that comes from and what can be set."""
+    return "\n\n".join(
+        [
+            "# Merge methods",
+            (
+                "`lorry merge --method NAME --set OPTION=VALUE`. ΔWᵢ is what the i-th adapter does to a parameter, wᵢ "
+                "its weight there. Methods marked *factors* compute on up and down alone, whatever the size of the "
+                "weights; the others give full differences unless a rank is asked for. "
+                "[Merge](../how-to/merge.md) says which method when."
+            ),
+            *(_method(each) for each in built_in().merge_methods().values()),
+        ]
+    )
+
+
+def _method(method: MergeMethod) -> str:
+    on = ["factors"] * bool(method.factored) + ["any kind"] * bool(method.dense)
+    facts = [("formula", method.formula), ("source", method.source), ("works on", ", ".join(on))]
+    lines = "\n".join(f"- {name}: {text}" for name, text in facts)
+    options = [
+        (f"`{each.name}`", each.help, accepts(each), "" if each.default is None else str(each.default))
+        for each in method.options
+    ]
+    listed = f"\n\n{table(('option', '', 'takes', 'default'), options)}" if options else ""
+    return f"## {method.name}\n\n{method.title[0].upper()}{method.title[1:]}.\n\n{lines}{listed}"
+
+
 def errors_page() -> str:
     """Show the exception tree as its own docstring draws it, then every class."""
     first, _, rest = str(inspect.getdoc(errors)).partition("\n\n")
@@ -276,8 +332,10 @@ PAGES = {
     "formats.md": formats_page,
     "hooks.md": hooks_page,
     "loaders.md": loaders_page,
+    "merge-methods.md": merge_methods_page,
     "python.md": python_page,
     "registry.md": registry_page,
+    "validate.md": validate_page,
 }
 
 

@@ -218,6 +218,9 @@ SITUATIONS: Mapping[str, Callable[[Path], Call]] = {
     ),
     "arithmetic without `lorry[torch]`": without_torch,
     "a number that is not finite, under `validate`": not_a_number,
+    "a pickle that would execute something, under `validate`": lambda folder: call(
+        "validate", "--json", written(folder / "hostile.pt", pickle.dumps({"weights": Hostile()}))
+    ),
     "a published file that was damaged on disk": damaged_blob,
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -58,9 +59,24 @@ def test_a_sound_file_is_valid_and_a_damaged_one_is_not(command: Command, cat: P
     path = write(tmp_path / "broken.safetensors", broken)
     done = command("validate", path, "--json")
     assert done.code == 8
-    assert {each["level"] for each in done.json} >= {"error"}
-    assert any("NaN or infinity" in each["what"] for each in done.json)
-    assert done.line.startswith("lorry: ")
+    assert done.json["verdict"] == "reject"
+    assert [(each["level"], each["where"]) for each in done.json["findings"][:2]] == [
+        ("reject", f"{KOHYA}.lora_up.weight"),
+        ("warn", "strange"),
+    ]
+    assert "NaN or infinity" in done.line
+
+
+def test_a_folder_of_adapters_is_validated_one_by_one(command: Command, cat: Path, tmp_path: Path) -> None:
+    write(tmp_path / "nan.safetensors", {**kohya(), f"{KOHYA}.lora_up.weight": torch.full((8, 2), torch.nan)})
+    (tmp_path / "strange.pt").write_bytes(b"\x80\x02cposix\nsystem\n.")
+    done = command("validate", "-r", tmp_path, "--json")
+    told = {Path(each["path"]).name: each["verdict"] for each in map(json.loads, done.out.splitlines())}
+    assert told == {cat.name: "accept", "nan.safetensors": "reject", "strange.pt": "reject"}
+    assert done.code == 8
+    assert "and 1 more rejected" in done.line
+    people = command("validate", "-r", cat)
+    assert (people.code, people.out.splitlines()[1].split()[0]) == (0, "accept")
 
 
 @pytest.mark.parametrize("target", ["diffusers", "peft", "comfy", "kohya"])

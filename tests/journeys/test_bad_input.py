@@ -151,6 +151,9 @@ def test_a_bad_file_is_one_line_and_a_code(what: str, how: str, command: Command
     if how == "identify":  # it exits with 5 wherever nothing reads the file, with the reasons in a table
         assert done.code in (code, 5), done.err
         assert done.line.startswith("lorry: ")
+    elif how == "validate":  # what is wrong with a file is what it is asked for
+        check(done, 8, says)
+        assert done.json["verdict"] == "reject"
     else:
         check(done, code, says)
     assert listing(tmp_path) == before
@@ -160,7 +163,7 @@ def test_a_bad_file_is_one_line_and_a_code(what: str, how: str, command: Command
 @pytest.mark.parametrize("how", COMMANDS)
 def test_a_folder_without_an_adapter(how: str, command: Command, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    check(command(*COMMANDS[how](tmp_path / "empty", tmp_path / "out")), 5, "folder")
+    check(command(*COMMANDS[how](tmp_path / "empty", tmp_path / "out")), 8 if how == "validate" else 5, "folder")
     assert listing(tmp_path) == {"empty": None}
 
 
@@ -197,7 +200,7 @@ def test_an_adapter_for_another_base(
     bad = write(tmp_path / "bad.safetensors", tensors)
     before = listing(tmp_path)
     more = [] if how == "bake" else ["--base", BASE]
-    check(command(*COMMANDS[how](bad, tmp_path / "out"), *more), 5, says)
+    check(command(*COMMANDS[how](bad, tmp_path / "out"), *more), 8 if how == "validate" else 5, says)
     assert listing(tmp_path) == before
 
 

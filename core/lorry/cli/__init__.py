@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 COMMANDS: Mapping[str, str] = {
     "inspect": "Say what a file is, what it holds and what it fits.",
     "identify": "Name format, base and kinds, with every candidate's reasons.",
-    "validate": "Check a file thoroughly; exit 0 only if nothing is wrong.",
+    "validate": "Check a file thoroughly: accept, warn or reject.",
     "metadata": "Show, set and mend the header of a file.",
     "convert": "Write an adapter in another format, with proof.",
     "convert-base": "Write a base model in another layout.",

@@ -72,8 +72,13 @@ def _of_paths(paths: Sequence[Path], base: Base | None, plugins: Host) -> Iterat
     where = paths[0].name or str(paths[0])
     subject = paths[0] if len(paths) == 1 else list(paths)
     try:
-        adapter = _settled(subject, base, plugins)
-        yield from _misfits(adapter, base, plugins)
+        try:
+            adapter = open_adapter(subject, base=base, plugins=plugins)
+        except Incompatible as error:
+            if base is None or isinstance(error, NotRecognised):
+                raise
+            yield "base", where, _told(error, paths[0])
+            adapter = open_adapter(subject, plugins=plugins)
         yield from _of_adapter(adapter, plugins)
         yield from _checksums(adapter, plugins)
     except (InvalidFile, Conflict) as error:
@@ -84,16 +89,6 @@ def _of_paths(paths: Sequence[Path], base: Base | None, plugins: Host) -> Iterat
         yield "base", where, _told(error, paths[0])
     except (MemoryError, RecursionError) as error:
         yield "exhausted", where, f"reading it ended in {type(error).__name__}"
-
-
-def _settled(subject: AdapterPath, base: Base | None, plugins: Host) -> Adapter:
-    """Open with the base, which settles doubtful names, or without it where it does not fit."""
-    try:
-        return open_adapter(subject, base=base, plugins=plugins)
-    except NotRecognised:
-        raise
-    except Incompatible:
-        return open_adapter(subject, plugins=plugins)
 
 
 def _misfits(adapter: Adapter, base: Base | None, plugins: Host) -> Iterator[Found]:
