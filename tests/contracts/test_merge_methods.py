@@ -15,10 +15,11 @@ from lorry.ir import Adapter, Layer, ModulePath, TensorRef
 from lorry.ops.base import Base
 from lorry.ops.deltas import Deltas, by_parameter
 from lorry.ops.merge import MergedLayer
-from lorry.plugin import MergeMethod, Option
-from lorry.plugin.host import host
+from lorry.plugin import DenseTerm, MergeMethod, Option, Site
+from lorry.plugin.host import Host, host
+from lorry.testing import Random
 from lorry.testing.tables import base_under
-from tests.support.kinds import CONVOLUTION, CONVOLUTION_LAYERS, LINEAR, LINEAR_LAYERS, Random
+from tests.support.kinds import CONVOLUTION, CONVOLUTION_LAYERS, LINEAR, LINEAR_LAYERS
 
 METHODS = list(host().merge_methods().values())
 LINEARS = ["lora", "loha", "lokr", "diff-scaled", "glora", "dora", "ia3-columns"]
@@ -214,3 +215,41 @@ def test_another_base_is_refused() -> None:
     small = base_under(adapter(here=replace(lora(1), slots={**lora(1).slots, "up": Random()(12, 4)})))
     with pytest.raises(Incompatible, match="for another base"):
         lorry.merge([other], base=small)
+
+
+def test_a_linear_layer_and_a_1x1_convolution_of_one_weight_are_one(method: MergeMethod) -> None:
+    flat = lora(1)
+    slots = {slot: ref.reshape(*ref.shape, 1, 1) for slot, ref in lora(2).slots.items()}
+    pairs = [(adapter(here=flat), 0.5), (adapter(here=replace(lora(2), slots=slots)), 0.25)]
+    same = [(adapter(here=flat), 0.5), (adapter(here=lora(2)), 0.25)]
+    for order in (1, -1):
+        got, want = (merged(method, each[::order])[HERE].flatten(1) for each in (pairs, same))
+        torch.testing.assert_close(got, want)
+
+
+def test_the_result_of_every_method_can_be_saved_and_read_back(method: MergeMethod, tmp_path: Path) -> None:
+    made = lorry.merge(two(), method.name)
+    lorry.save(made, tmp_path / "out.safetensors", "kohya", metadata={"ss_base_model_version": "sd_v1"})
+    again = read(lorry.open(tmp_path / "out.safetensors"))
+    for path, delta in read(made).items():
+        torch.testing.assert_close(again[path], delta, rtol=1e-5, atol=1e-6)
+
+
+def test_a_parameter_is_computed_when_it_is_read_and_not_held() -> None:
+    calls: list[str] = []
+
+    def counted(terms: Sequence[DenseTerm], site: Site) -> torch.Tensor:
+        calls.append(str(site.path))
+        return terms[0].delta
+
+    made = MergeMethod(name="counted", title="t", formula="f", source="s", dense=counted)
+
+    class Plugins(Host):
+        def get(self, group: str, name: str) -> object:
+            return made if group == "merge_methods" else super().get(group, name)
+
+    found = lorry.merge(two(), "counted", plugins=Plugins())
+    assert not calls
+    (layer,) = found.layers[HERE]
+    assert len(layer.slots["diff"].tobytes()) == 4 * 24 * 16
+    assert calls == [str(HERE)]

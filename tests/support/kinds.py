@@ -9,6 +9,10 @@ from lorry.plugin.host import host
 from lorry.testing import Random
 from lorry.testing.samples import Form, forms
 
+__all__ = [
+    "COLUMNS", "CONVOLUTION", "CONVOLUTION_LAYERS", "KERNEL", "LINEAR", "LINEAR_LAYERS", "ROWS", "Make", "Random",
+]  # fmt: skip
+
 ROWS, COLUMNS, KERNEL = 24, 16, (3, 3)
 LINEAR, CONVOLUTION = (ROWS, COLUMNS), (ROWS, COLUMNS, *KERNEL)
 

@@ -117,6 +117,16 @@ def what_is_spoken_of_is_there(each: Table) -> None:
         expect(there or probe.present is False, f"a probe speaks of {probe.module!r}, and no module's name ends so")
 
 
+def views_are_of_our_modules(each: Table) -> None:
+    """A view says how many rows each of its parts has, and its parts are modules under our own names."""
+    for component in each.model.components:
+        for view in (view for scheme in component.schemes for view in views(component, scheme)):
+            rows = f"{view.name} has {len(view.parts)} parts and rows {view.rows}"
+            expect(len(view.rows) == len(view.parts) and all(row > 0 for row in view.rows), rows)
+            for part in view.parts:
+                expect(_own(component, filled(part)), f"{view.name} has the part {part}, which is no module")
+
+
 def claims_are_lower_case(each: Table) -> None:
     """Claims are in lower case, as they are looked for."""
     strange = [claim for claim in each.model.claims if claim != claim.lower() or not claim]
@@ -160,6 +170,7 @@ def each_dialect_spells_a_module_in_one_way(each: Table) -> None:
 TABLE_LAWS: tuple[Callable[[Table], None], ...] = (
     components_are_told_apart,
     what_is_spoken_of_is_there,
+    views_are_of_our_modules,
     claims_are_lower_case,
     probes_take_its_own_shapes,
     each_dialect_spells_a_module_in_one_way,
@@ -187,21 +198,9 @@ def every_part_leads_back_to_its_view(each: Names) -> None:
             expect(wanted in names, f"{part} leads to {', '.join(names) or 'nothing'}, not to {view.name}")
 
 
-def every_view_is_of_our_modules(each: Names) -> None:
-    """A view says how many rows each of its parts has, and its parts are modules under our own names."""
-    for view in views(each.component, each.scheme):
-        rows = f"{view.name} has {len(view.parts)} parts and rows {view.rows}"
-        expect(len(view.rows) == len(view.parts) and all(row > 0 for row in view.rows), rows)
-        for part in view.parts:
-            expect(
-                _own(each.component, filled(part, each.numbers)), f"{view.name} has the part {part}, which is no module"
-            )
-
-
 NAME_LAWS: tuple[Callable[[Names], None], ...] = (
     every_name_means_one_view,
     every_part_leads_back_to_its_view,
-    every_view_is_of_our_modules,
 )
 
 

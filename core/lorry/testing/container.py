@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from lorry.errors import InvalidArgument, InvalidFile, NotRepresentable
 from lorry.ir import TensorMap, TensorRef
-from lorry.ir.tensor import BITS
+from lorry.ir.tensor import BITS, from_bytes
 from lorry.plugin import Container
 from lorry.plugin.host import Host
 from lorry.testing import strategies
@@ -45,6 +45,8 @@ def check_container(
         places = partial(_Place, container, plugins, Path(folder))
         if container.write:
             hold(subject, WRITE_LAWS, st.builds(places, _maps(dtypes, numbered=numbered)), examples)
+            for dtype in dtypes:
+                keep(subject, what_is_written_is_read, places(_ones(dtype)))
             keep(subject, plain_tensors_are_held, places(_plain()))
             keep(subject, is_told_at_any_length, places(_plain()))
         found = [*samples, *([places(_plain()).written] if container.write else [])]
@@ -279,6 +281,11 @@ def _open_files() -> int:
 def _plain() -> TensorMap:
     random = Random()
     return TensorMap(tensors={"0": random(2, 3), "1": random(4, 1)})
+
+
+def _ones(dtype: str) -> TensorMap:
+    """Return a matrix of one dtype whose bytes are all 1."""
+    return TensorMap(tensors={"0": from_bytes(dtype, (2, 4), b"\1" * BITS[dtype])})
 
 
 def _maps(dtypes: Sequence[str], *, numbered: bool) -> st.SearchStrategy[TensorMap]:

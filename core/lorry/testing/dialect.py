@@ -40,6 +40,7 @@ def check_dialect(dialect: Dialect, *, whole: bool = False, examples: int = 3) -
     plugins, subject = beside("dialects", dialect.name, dialect), f"dialect {dialect.name!r}"
     for law in PLAIN_LAWS:
         keep(subject, law, dialect)
+    keep(subject, rivals.claims_no_more_than_the_owner, rivals.Rivals(dialect, plugins))
     if dialect.unreadable:
         return
     with tempfile.TemporaryDirectory() as folder:
@@ -51,8 +52,6 @@ def check_dialect(dialect: Dialect, *, whole: bool = False, examples: int = 3) -
         for model in plugins.base_models().values():
             if dialect.tokens and any(each.embedding for each in model.components):
                 hold(subject, TOKEN_LAWS, _tokens(setting, model), examples)
-    if setting.known:
-        keep(subject, rivals.claims_no_more_than_the_owner, rivals.Rivals(dialect, plugins))
 
 
 class _Setting(NamedTuple):

@@ -32,7 +32,7 @@ def hold(
         derandomize=True,
         database=None,
         phases=[Phase.generate],
-        suppress_health_check=list(HealthCheck),
+        suppress_health_check=_UNTIMED,
     )
     @given(st.deferred(lambda: examples))  # whose repr, unlike theirs, is short
     def tried(example: Example) -> None:

@@ -47,9 +47,9 @@ def claims_no_more_than_the_owner(each: Rivals) -> None:
     for owner in (each.dialect, *others(each.dialect, each.plugins)):
         for source in _sources(owner, each.plugins):
             found = candidates(source, each.plugins)
-            own = max(one.rank for one in found if one.dialect == owner.name)
+            own = max((one.rank for one in found if one.dialect == owner.name), default=(0.0, 0))
             for one in found:
-                if each.dialect.name in (owner.name, one.dialect) and one.rank > own:
+                if each.dialect.name in (owner.name, one.dialect) and (one.rank > own or own == (0, 0)):
                     raise AssertionError(
                         f"{next(iter(source.tensors))!r} is of dialect {owner.name}, which scores {own[0]:.2f} "
                         f"(evidence {own[1]}), and {one.dialect} scores {one.score:.2f} (evidence {one.evidence})"

@@ -11,7 +11,7 @@ from lorry.plugin.host import Host
 from lorry.plugin.kind import ALPHA
 from lorry.testing.laws import expect
 from lorry.testing.light import expect_light
-from lorry.testing.samples import Random, forms
+from lorry.testing.samples import Form, Random, forms
 
 
 class Declared(NamedTuple):
@@ -76,7 +76,7 @@ def _needed(spelling: Spelling) -> frozenset[str]:
     return frozenset(key for key, slot in named.items() if slot not in spelling.optional and slot != ALPHA)
 
 
-def _slots(form: object) -> Iterator[str]:
+def _slots(form: Form) -> Iterator[str]:
     for size in ((12, 8), (12, 8, 3, 3)):
-        layer = form(Random(), size) if callable(form) else None
+        layer = form(Random(), size)
         yield from layer.slots if layer else ()
