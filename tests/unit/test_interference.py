@@ -16,7 +16,8 @@ from lorry.ir import Adapter, Layer, ModulePath, TensorRef
 from lorry.ops.interference import interference
 from lorry.ops.interference_plot import draw_interference
 from lorry.plugin import Factors
-from tests.support.kinds import LINEAR_LAYERS, Random
+from lorry.testing import Random
+from tests.support.kinds import LINEAR_LAYERS
 
 HERE = ModulePath("unet", "mid_block.attentions.0.transformer_blocks.0.attn1.to_q")
 THERE = HERE._replace(name=HERE.name.replace("to_q", "to_k"))

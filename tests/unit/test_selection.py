@@ -11,7 +11,8 @@ from lorry.errors import InvalidArgument
 from lorry.ir import Adapter, ModulePath
 from lorry.ops.selection import by_module, read_selection, to_text
 from lorry.plugin.host import host
-from tests.support.kinds import LINEAR_LAYERS, Random
+from lorry.testing import Random
+from tests.support.kinds import LINEAR_LAYERS
 
 SD1, SDXL = host().base_models()["sd1"], host().base_models()["sdxl"]
 
