@@ -90,7 +90,7 @@ def hooks_page() -> str:
         hook = inspect.getdoc(getattr(hookspecs, f"lorry_{group}"))
         table_name = f'`project.entry-points."lorry.{group}"`'
         rows.append((f"`lorry_{group}`", table_name, f"[`{name}`](#{name.lower()})", str(hook)))
-    exported = [getattr(plugin, name) for name in plugin.__all__]
+    exported = [getattr(plugin, name) for name in vars(plugin)["__all__"]]
     parts = [each for each in exported if inspect.isclass(each) and each not in descriptors]
     return "\n\n".join(
         [

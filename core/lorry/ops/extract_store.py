@@ -19,9 +19,11 @@ class Store(Protocol):
 
     def has(self, at: int) -> bool:
         """Tell whether a layer is finished."""
+        ...
 
     def get(self, at: int) -> Piece:
         """Return a finished layer."""
+        ...
 
     def put(self, at: int, piece: Piece) -> None:
         """Keep a finished layer."""

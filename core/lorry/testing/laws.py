@@ -16,6 +16,14 @@ from hypothesis.errors import HypothesisException, Unsatisfiable
 
 Example = TypeVar("Example")
 
+_UNTIMED = (
+    HealthCheck.data_too_large,
+    HealthCheck.filter_too_much,
+    HealthCheck.large_base_example,
+    HealthCheck.too_slow,
+)
+"""Checks of how fast examples are made: a law is a law on a slow machine too."""
+
 
 class LawBroken(AssertionError):
     """A plugin does not do what its contract says; the message names the law and the example."""
