@@ -17,7 +17,7 @@ from lorry.ops.deltas import Deltas, by_parameter
 from lorry.ops.merge import MergedLayer
 from lorry.plugin import DenseTerm, MergeMethod, Option, Site
 from lorry.plugin.host import Host, host
-from lorry.testing import Random
+from lorry.testing import LawBroken, Random, check_merge_method
 from lorry.testing.tables import base_under
 from tests.support.kinds import CONVOLUTION, CONVOLUTION_LAYERS, LINEAR, LINEAR_LAYERS
 
@@ -63,36 +63,52 @@ def method(request: pytest.FixtureRequest) -> MergeMethod:
     return found
 
 
-def test_it_says_what_it_computes_and_where_that_comes_from(method: MergeMethod) -> None:
-    assert all((method.title, method.formula, method.source))
-    assert method.factored or method.dense
-    names = [option.name for option in method.options]
-    assert len(names) == len(set(names))
-    assert all(option.help for option in method.options)
+def test_it_keeps_the_laws_of_its_contract(method: MergeMethod) -> None:
+    check_merge_method(method)
 
 
-def test_every_module_of_any_adapter_is_in_the_result(method: MergeMethod) -> None:
-    found = merged(method, two())
-    assert {path: tuple(delta.shape) for path, delta in found.items()} == {
-        HERE: LINEAR, THERE: LINEAR, CONV: CONVOLUTION,
-    }  # fmt: skip
-    assert all(bool(delta.isfinite().all()) and delta.norm() > 0 for delta in found.values())
+def forgetful(terms: Sequence[DenseTerm], site: Site) -> torch.Tensor:
+    return torch.rand(site.shape) * terms[0].weight
 
 
-def test_the_same_input_gives_the_same_numbers(method: MergeMethod) -> None:
-    first, second = merged(method, two()), merged(method, two())
-    assert all(torch.equal(first[path], second[path]) for path in first)
+def halved(terms: Sequence[DenseTerm], site: Site) -> torch.Tensor:  # noqa: ARG001  the shape of a method
+    return terms[0].delta[: len(terms[0].delta) // 2]
+
+
+def divided(terms: Sequence[DenseTerm], site: Site) -> torch.Tensor:  # noqa: ARG001  the shape of a method
+    return terms[0].delta / (terms[0].delta - terms[0].delta)
+
+
+def first(terms: Sequence[DenseTerm], site: Site) -> torch.Tensor:  # noqa: ARG001  the shape of a method
+    return terms[0].delta
+
+
+GOOD = MergeMethod(name="mine", title="t", formula="f", source="s", dense=first)
+BROKEN = {
+    "nothing to do": (replace(GOOD, dense=None), "says what it computes"),
+    "no source": (replace(GOOD, source=""), "says what it computes"),
+    "a default out of range": (replace(GOOD, options=(Option("p", 2.0, "share", 0.0, 1.0),)), "its own options"),
+    "unseeded": (replace(GOOD, dense=forgetful), "same numbers"),
+    "another shape": (replace(GOOD, dense=halved), "in its own shape"),
+    "infinite": (replace(GOOD, dense=divided), "finite numbers"),
+    "not linear": (replace(GOOD, linear=True), "Σ wᵢ·ΔWᵢ"),
+}
+
+
+def test_a_sound_method_of_a_stranger_keeps_them_too() -> None:
+    check_merge_method(GOOD)
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_a_broken_method_is_told_which_law_it_breaks(case: str) -> None:
+    method, law = BROKEN[case]
+    with pytest.raises(LawBroken, match=law):
+        check_merge_method(method)
 
 
 def test_what_has_weight_nought_everywhere_is_left_out(method: MergeMethod) -> None:
     found = merged(method, two(), weights=["/to_q/=0, unet.mid_block.resnets=0"])
     assert set(found) == {THERE}
-
-
-def test_it_gives_what_it_gave_whether_or_not_other_modules_are_there(method: MergeMethod) -> None:
-    whole = merged(method, two())[HERE]
-    alone = merged(method, two(), weights=["*=0, /to_q/=1"])[HERE]
-    assert torch.equal(whole, alone)
 
 
 @pytest.mark.parametrize("rank", [1, 3, 16, 100])

@@ -23,6 +23,7 @@ from lorry.testing.container import check_container as check_container
 from lorry.testing.dialect import check_dialect as check_dialect
 from lorry.testing.kind import check_kind as check_kind
 from lorry.testing.laws import LawBroken as LawBroken
+from lorry.testing.merge_method import check_merge_method as check_merge_method
 from lorry.testing.samples import Random as Random
 
 __all__ = [
@@ -32,5 +33,6 @@ __all__ = [
     "check_container",
     "check_dialect",
     "check_kind",
+    "check_merge_method",
     "strategies",
 ]
