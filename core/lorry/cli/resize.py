@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from lorry.cli import options, ranks
-from lorry.cli.output import echo, echo_json, progress
+from lorry.cli.output import count, echo, echo_json, progress
 
 
 @click.command("resize")
@@ -82,4 +82,4 @@ def command(
         )
         return
     ranks.tell(report)
-    echo(f"{path}: {len(report.layers)} layers resized, {report.kept:.2%} of their energy held")
+    echo(f"{path}: {count(len(report.layers), 'layer')} resized, {report.kept:.2%} of their energy held")
