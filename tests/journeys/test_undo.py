@@ -264,5 +264,7 @@ def test_words_that_make_no_sense(command: Command, single: Path, cat: Path, tmp
     assert command("bake", single, cat).code == 2
     assert command("bake", "--undo", single, cat, "-o", out).code == 2
     assert command("bake", single, cat, "-o", out, "--base", single).code == 2
+    assert command("bake", single, cat, "-o", out, "--device", "abacus").code == 2
+    assert command("bake", single, cat, "-o", out, "--device", "cuda:99").code == 2
     assert command("bake", single, cat, "-o", out, "--to", "diffusers", "--keep-originals").code == 2
     assert not out.exists()

@@ -89,9 +89,11 @@ def bake(  # noqa: PLR0913  every option is a keyword with a default
 ) -> Baked:
     """Return the base's weights with the adapters added at their strengths, lazily.
 
-    `dtype` (F32, F16, BF16) rounds every weight, once; `device` ("cuda") is where the arithmetic is done. Raises
-    Incompatible for adapters of another base and Unmapped for those not fully understood, unless `partial`. The
-    order of adapters makes no difference beyond rounding.
+    `dtype` (F32, F16, BF16) rounds every weight, once; `device` ("cuda") is where the arithmetic is done. The order
+    of adapters makes no difference beyond rounding.
+
+    Raises Incompatible for adapters of another base, Unmapped for those not fully understood, unless `partial`, and
+    InvalidArgument for a device that is not there.
     """
     plugins = plugins or host()
     if dtype is not None and dtype not in _FLOATS:
@@ -99,6 +101,8 @@ def bake(  # noqa: PLR0913  every option is a keyword with a default
     if adapters or dtype is not None:
         require_torch("baking")
         check_plain(base)
+    if device != "cpu":
+        check_device(device)
     pairs = weighted(adapters)
     changes: dict[str, list[tuple[Layer, float]]] = {}
     for adapter, strength in pairs:
@@ -118,6 +122,17 @@ def bake(  # noqa: PLR0913  every option is a keyword with a default
                 if kind.multiplies_output(layer) and f"{path}.bias" in base.tensors:
                     changes.setdefault(f"{path}.bias", []).append((layer, strength))
     return Baked(base=base, adapters=pairs, changes=changes, dtype=dtype, device=device, plugins=plugins)
+
+
+def check_device(device: str) -> None:
+    """Raise InvalidArgument where torch knows no such device, or this machine has none."""
+    import torch
+
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:  # the latter where torch was built without it
+        reason = str(error).partition("\n")[0]
+        raise InvalidArgument(f"nothing can be computed on {device!r} here: {reason}; leave --device out") from error
 
 
 def check_plain(base: Base) -> None:

@@ -50,16 +50,18 @@ class Change:
         """
         import torch
 
-        kinds = [self._kind(layer) for layer, _ in self.layers]
-        made = [
-            (kind.factors(layer), strength * layer.scale)
-            for kind, (layer, strength) in zip(kinds, self.layers, strict=True)
-            if kind.factors is not None and all(each.factors is not None for each in kinds)
-        ]
-        if not made:
+        downs: list[Tensor] = []
+        ups: list[Tensor] = []
+        for layer, strength in self.layers:
+            made = self._kind(layer).factors
+            if made is None:
+                return None
+            down, up = made(layer)
+            downs.append(down)
+            ups.append(up * (strength * layer.scale))
+        if not downs:
             return None
-        down = torch.cat([factors.down for factors, _ in made]).to(self.device)
-        return Factors(down, torch.cat([factors.up * scale for factors, scale in made], dim=1).to(self.device))
+        return Factors(torch.cat(downs).to(self.device), torch.cat(ups, dim=1).to(self.device))
 
     def add_rows(self, weight: Tensor, out: Tensor, factors: Factors | None, first: int = 0) -> None:
         """Write to `out` what becomes of rows of the weight, of which `first` is the first one.
