@@ -21,7 +21,7 @@ PAGES = [
     "docs/tutorial/first-steps.md",
     "docs/how-to/convert.md",
     "docs/how-to/merge.md",
-    "docs/how-to/merge-and-bake.md",
+    "docs/how-to/bake.md",
     "docs/how-to/publish-and-pull.md",
 ]
 
