@@ -1,4 +1,4 @@
-"""A heat map of where adapters meet: a row a module, in the order of the base; drawn with Pillow."""
+"""A heat map of where adapters meet: a row a module, in the order of their names; drawn with Pillow."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def draw_interference(found: Interference, names: Sequence[str], path: str | Pat
     draw = ImageDraw.Draw(image)
     _headings(draw, columns)
     block = ""
-    for row, meeting in enumerate(found.meetings):
+    for row, meeting in enumerate(sorted(found.meetings, key=_order)):
         top = _TOP + _ROW * row
         if block != (block := _block(meeting)):
             draw.text((_MARGIN, top - 3), block, fill=_INK, font_size=9)
@@ -95,6 +95,11 @@ def _mix(colour: _Colour, share: float) -> _Colour:
     share = min(max(share, 0.0), 1.0) ** 0.5
     red, green, blue = (round(255 + share * (each - 255)) for each in colour)
     return red, green, blue
+
+
+def _order(meeting: Meeting) -> list[tuple[int, str]]:
+    """Return what sorts layers.2 before layers.10."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in str(meeting.path).split(".")]
 
 
 def _block(meeting: Meeting) -> str:
