@@ -31,11 +31,11 @@ def spelled(stem: str = KOHYA, **slots: tuple[int, ...]) -> Tensors:
 
 
 def numbers(dtype: str, bits: bytes, count: int) -> bytes:
-    """Build an up of `count` numbers of 0 in a dtype, the last of them given."""
+    """Build an up of `count` numbers of 0 in a dtype, at rank 256, the last of them given."""
     up = bytes(len(bits) * (count - 1)) + bits
     down = bytes(len(up))
     at = len(down)
-    shape = (count // 2, 2)
+    shape = (count // 256, 256)
     entries = ((DOWN, one(dtype, shape[::-1], (0, at))), (UP, one(dtype, shape, (at, 2 * at))))
     return file_of(header_of(*entries), down + up)
 
@@ -105,8 +105,8 @@ CONTENTS: Mapping[str, Attack] = {
         "a LoRA of a trillion numbers": (adapter(lora(up=((HUGE, 2), 1.0), down=((2, HUGE), 1.0))), "more than any"),
         "a LoRA of many large layers": (
             adapter({f"lora_unet_down_blocks_{at % 4}_attentions_{at // 4}_transformer_blocks_0_attn1_to_q.{slot}": each
-                     for at in range(100)
-                     for slot, each in (("lora_down.weight", ((1, 1 << 15), 1.0)),
+                     for at in range(130)
+                     for slot, each in (("lora_down.weight", ((1, 1 << 14), 1.0)),
                                         ("lora_up.weight", ((1 << 15, 1), 1.0)))}, dtype="F16"),
             "numbers together, more than any model",
         ),

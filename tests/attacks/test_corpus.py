@@ -22,6 +22,7 @@ import pytest
 import lorry
 
 from .attack import MARKER, Attack
+from .contents import CONTENTS
 from .corpus import CORPUS
 from .pickles import PROGRAMS, register
 
@@ -102,6 +103,27 @@ def measure(folder: Path, commands: list[list[str]]) -> list[dict[str, Any]]:
         timeout=600,
     )
     return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+@posix
+def test_no_command_lets_a_bomb_go_off(tmp_path: Path) -> None:
+    commands = []
+    for at, attack in enumerate(each for each in CONTENTS.values() if "more than any" in each.says):
+        (tmp_path / str(at)).mkdir()
+        bomb, out = str(attack.put(tmp_path / str(at))), str(tmp_path / "out")
+        commands += [
+            ["merge", bomb, bomb, "-o", out],
+            ["convert", bomb, "--to", "diffusers", "--lossy", "-o", out],
+            ["bake", "toybox-sd", bomb, "-o", out],
+            ["diff", bomb, bomb],
+        ]
+    start, *answers = measure(tmp_path, [["--version"], *commands])
+    assert len(answers) >= 4 * 7
+    for command, answer in zip(commands, answers, strict=True):
+        assert (answer["code"], "more than any model has" in answer["out"]) == (1, True), (command, answer)
+        assert answer["cpu"] - start["cpu"] < CPU_SECONDS, command
+        assert answer["memory"] - start["memory"] < MEMORY, command
+    assert not (tmp_path / "out").exists()
 
 
 @posix

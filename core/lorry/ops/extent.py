@@ -14,11 +14,13 @@ from lorry.ir.layer import Layer
 from lorry.ir.module_path import ModulePath
 from lorry.plugin.host import Host
 
-LARGEST_WEIGHT = 1 << 32
-"""Numbers in a weight: twelve times those of FLUX.2's widest one (6,144 by 55,296)."""
+LARGEST_WEIGHT = 1 << 29
+"""Numbers in a weight: half as many again as in FLUX.2's widest one (6,144 by 55,296). In F32 they take 2 GiB."""
 
 LARGEST_MODEL = 1 << 36
-"""Numbers in all weights that an adapter changes: twice those of FLUX.2."""
+"""Numbers in all weights that an adapter changes: twice those of FLUX.2, the largest one."""
+
+_MATRIX = 2
 
 
 def check_extent(layers: Mapping[ModulePath, Iterable[Layer]], plugins: Host) -> None:
@@ -41,7 +43,9 @@ def check_extent(layers: Mapping[ModulePath, Iterable[Layer]], plugins: Host) ->
 
 
 def _between(layer: Layer) -> int:
-    """Return the most numbers that a product of two of the slots may have: their widest axes, with the kernel."""
+    """Return the most numbers that a product with a Tucker core may have: the widest axes of all, and the kernel."""
     refs = layer.slots.values()
+    if all(len(ref.shape) <= _MATRIX for ref in refs):
+        return 0
     widest = sorted((size for ref in refs for size in ref.shape[:2]), reverse=True)[:2]
     return prod(widest) * max((prod(ref.shape[2:]) for ref in refs), default=1)
