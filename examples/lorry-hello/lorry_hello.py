@@ -9,45 +9,59 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
+from lorry.ir import Layer
 from lorry.plugin import Dialect, Kind, Spelling, hookimpl
 
 if TYPE_CHECKING:
     import torch
 
-    from lorry.ir import Layer, TensorRef
+    from lorry.ir import TensorRef
+    from lorry.testing import Random
 
 LORRY_API = 1
 
 
 def apply(weight: torch.Tensor, layer: Layer) -> torch.Tensor:
-    """Scale the rows of a weight of any shape (out, ...); float32 in, float32 out."""
-    gain = layer.slots["gain"].torch(weight.device, weight.dtype) * layer.scale
-    return weight * (1 + gain.reshape(-1, *[1] * (weight.ndim - 1)))
+    """Scale the rows of a weight of any shape (out, ...); float32 out."""
+    gain = layer.slots["gain"].torch(weight.device).float() * layer.scale
+    return weight.float() * (1 + gain.reshape(-1, *[1] * (weight.ndim - 1)))
 
 
 def target(slots: Mapping[str, TensorRef]) -> tuple[int, ...]:
-    """Tell the shape of the weight: as many rows as gains, and any number of columns."""
-    return (slots["gain"].numel, -1)
+    """Tell the shape of the weight: as many rows as gains, any number of columns, any kernel."""
+    return (slots["gain"].numel, -1, -1)
+
+
+def sample(random: Random, shape: tuple[int, ...]) -> Layer:
+    """Make a layer for a weight of this shape, for lorry.testing to try."""
+    return Layer(kind="gain", slots={"gain": random(shape[0])})
+
+
+SAMPLES = {"gain": sample}
+
+GAIN = Kind(
+    name="gain",
+    title="row gains",
+    spellings=tuple(Spelling(family=family, slots={"gain": "gain"}) for family in ("hello", "kohya")),
+    apply=apply,
+    target=target,
+    row_slots=("gain",),
+    needs_weight=True,
+    samples="lorry_hello:SAMPLES",
+)
+"""What a layer means, and what its slot is called in files of two families."""
+
+HELLO = Dialect(name="hello", title="hello", lead="hello.", naming="diffusers", spellings=("hello", "peft"))
+"""The word hello, then modules as diffusers names them; it holds LoRA as peft spells it."""
 
 
 @hookimpl
 def lorry_kinds() -> Iterable[Kind]:
-    """Add the kind: what a layer means, and what its slot is called in files of two families."""
-    spellings = tuple(Spelling(family=family, slots={"gain": "gain"}) for family in ("hello", "kohya"))
-    return [
-        Kind(
-            name="gain",
-            title="row gains",
-            spellings=spellings,
-            apply=apply,
-            target=target,
-            row_slots=("gain",),
-            needs_weight=True,
-        )
-    ]
+    """Add the kind."""
+    return [GAIN]
 
 
 @hookimpl
 def lorry_dialects() -> Iterable[Dialect]:
-    """Add the dialect: the word hello, then modules as diffusers names them; it holds LoRA as peft spells it."""
-    return [Dialect(name="hello", title="hello", lead="hello.", naming="diffusers", spellings=("hello", "peft"))]
+    """Add the dialect."""
+    return [HELLO]

@@ -10,7 +10,7 @@ from inspect import cleandoc
 from typing import TypeVar
 
 import torch
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, Verbosity, given, settings
 from hypothesis import strategies as st
 from hypothesis.errors import HypothesisException, Unsatisfiable
 
@@ -40,6 +40,7 @@ def hold(
         derandomize=True,
         database=None,
         phases=[Phase.generate],
+        verbosity=Verbosity.quiet,  # the message has the example
         suppress_health_check=_UNTIMED,
     )
     @given(st.deferred(lambda: examples))  # whose repr, unlike theirs, is short
