@@ -61,7 +61,7 @@ def test_help_loads_neither_heavy_nor_late_modules(command: list[str]) -> None:
     assert not (HEAVY | LATE) & loaded_by(*command)
 
 
-@pytest.mark.parametrize("command", ["inspect", "identify"])
+@pytest.mark.parametrize("command", ["inspect", "identify", "validate"])
 @pytest.mark.parametrize("options", [(), ("--json",)], ids=["for people", "as JSON"])
 def test_reading_a_file_loads_nothing_heavy(command: str, options: tuple[str, ...], adapter: Path) -> None:
     assert not HEAVY & loaded_by(command, *options, str(adapter))
