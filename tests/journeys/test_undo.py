@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 import lorry
@@ -158,6 +159,10 @@ def test_one_after_the_other(command: Command, single: Path, cat: Path, tmp_path
     one, two = tmp_path / "one.safetensors", tmp_path / "two.safetensors"
     assert command("bake", single, cat, "-o", one, "--keep-originals").code == 0
     assert command("bake", one, f"{cat}:0.5", "-o", two, "--keep-originals").code == 0
+    with safe_open(two, "pt") as file:
+        told = json.loads(file.metadata()["lorry.recipe"])
+    assert told["inputs"][0]["weight"] == 0.5
+    assert told["base"]["recipe"]["inputs"][0]["weight"] == 1.0
     assert command("bake", "--undo", two, "-o", tmp_path / "back.safetensors").code == 0
     assert (tmp_path / "back.safetensors").read_bytes() == one.read_bytes()
 

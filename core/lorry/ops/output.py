@@ -26,10 +26,7 @@ def replacing(target: Path, *, force: bool = False, job: str = "") -> Iterator[P
     it must be written through `replacing` too, so that everything there is whole.
     """
     target = Path(target)
-    if not target.parent.is_dir():
-        raise NotFound(f"{target.parent} is not a folder; make it first, or choose another output")
-    if _exists(target) and not force:
-        raise Conflict(f"{target} exists; choose another output, or say --force to replace it")
+    check_target(target, force=force)
     target = target.resolve() if target.is_symlink() else target
     if _exists(target) and not (target.is_file() or target.is_dir()):
         raise Conflict(f"{target} is neither a file nor a folder and is never replaced; choose another output")
@@ -51,6 +48,14 @@ def replacing(target: Path, *, force: bool = False, job: str = "") -> Iterator[P
             if error.errno is None or not _about(error, draft):
                 raise
             raise LorryError(f"{target} was not written: {target.parent}: {error.strerror}") from error
+
+
+def check_target(target: Path, *, force: bool = False) -> None:
+    """Raise what `replacing` would raise at once: for what takes long before there is something to write."""
+    if not target.parent.is_dir():
+        raise NotFound(f"{target.parent} is not a folder; make it first, or choose another output")
+    if _exists(target) and not force:
+        raise Conflict(f"{target} exists; choose another output, or say --force to replace it")
 
 
 @contextmanager

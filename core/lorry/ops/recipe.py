@@ -6,14 +6,17 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from lorry.ir.adapter import Adapter
 from lorry.ir.file_source import FileSource
 from lorry.ops.base import Base
+from lorry.ops.base_files import read_weights
 from lorry.ops.base_output import indexes_of, rest_of
 from lorry.ops.style import RECIPE_KEY
+from lorry.plugin.host import Host
 
 
 def recipe(
@@ -36,20 +39,27 @@ def recipe(
     return {RECIPE_KEY: json.dumps(told, sort_keys=True, separators=(",", ":"))}
 
 
-def told_base(base: Base, output: Path) -> dict[str, Any]:
+def told_base(base: Base, output: Path, plugins: Host) -> dict[str, Any]:
     """Tell a base by id and name, by its path as seen from the output's folder, and by the digest of every file.
+
+    A base that has a recipe itself brings it along.
 
     Files are those that are written again: weights that were opened, and in a folder what is beside them. A base
     that is one file has it under the name "".
     """
     files = [base.path] if base.path.is_file() else [*base.files, *indexes_of(base.files), *rest_of(base.path)]
     named = {"" if file == base.path else file.relative_to(base.path).as_posix(): file for file in files}
-    return {
+    told: dict[str, Any] = {
         "id": base.id,
         "name": base.path.name,
         "path": _seen_from(base.path, output),
         "files": {name: digest(file) for name, file in sorted(named.items())},
     }
+    own = (read_weights(file, plugins).metadata.get(RECIPE_KEY) for file in base.files)
+    if before := next(filter(None, own), None):
+        with suppress(ValueError):  # a stranger's, which may be anything
+            told["recipe"] = json.loads(before)
+    return told
 
 
 def file_sha256(path: Path) -> str:

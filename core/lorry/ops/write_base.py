@@ -18,7 +18,7 @@ from lorry.ops.base_files import read_weights
 from lorry.ops.base_output import check_file_name, copy_rest, index_name, indexes_of, safetensors_name
 from lorry.ops.convert_base import Rewritten, convert_base
 from lorry.ops.originals import ChangedFile, keep_originals, originals_of
-from lorry.ops.output import replacing
+from lorry.ops.output import check_target, replacing
 from lorry.ops.recipe import digest, recipe, told_base
 from lorry.ops.stored import Stored
 from lorry.ops.style import HASH_KEYS, RECIPE_KEY
@@ -47,35 +47,21 @@ def write_base(  # noqa: PLR0913  every option is a keyword with a default
     """
     path, base = Path(path), baked.base
     layout = layout or base.layout
-    options = {"dtype": baked.dtype, "layout": layout}
-    told = recipe("bake", baked.adapters, options, told_base(base, path))
+    check_target(path, force=force)
     if layout != base.layout:
-        return _convert(baked, path, layout, told, like=like, lossy=lossy, force=force, originals=originals)
+        return _convert(baked, path, layout, like=like, lossy=lossy, force=force, originals=originals)
     if like is not None:
         raise InvalidArgument(f"{like}: configurations are taken from elsewhere only in another layout (--to)")
-    done = Rewritten(path=path, layout=layout, tensors=len(baked), lost={}, unused=())
     with _beside(path, force=force, wanted=originals) as kept:
-        if base.path.is_dir():
-            _write_folder(baked, path, told, kept, force=force)
-            return done
-        if baked.tokens:
-            raise Incompatible(
-                f"{base.path} is one file, without the tokenizer that learned tokens join; rewrite it as a folder "
-                "first (lorry convert-base --to diffusers --like FOLDER), or leave the tokens out"
-            )
-        check_file_name(path)
-        with replacing(path, force=force) as draft:
-            rewritten = {base.path: _Weights(baked, base.path.parent, {}, told).rewrite(base.path, draft)}
-            if kept:
-                keep_originals(base, draft, rewritten, kept, baked.plugins)
-    return done
+        write = _write_folder if base.path.is_dir() else _write_single
+        write(baked, path, kept, force=force)
+    return Rewritten(path=path, layout=layout, tensors=len(baked), lost={}, unused=())
 
 
 def _convert(  # noqa: PLR0913  the options of write_base
     baked: Baked,
     path: Path,
     layout: str,
-    told: Mapping[str, str],
     *,
     like: str | Path | None,
     lossy: bool,
@@ -93,9 +79,15 @@ def _convert(  # noqa: PLR0913  the options of write_base
             "them, the bake is undone from the base"
         )
     computed = replace(baked.base, tensors={name: baked.ref(name) for name in baked})
+    told = _told(baked, path, layout)
     return convert_base(
         computed, path, layout, like=like, lossy=lossy, force=force, metadata=told, plugins=baked.plugins
     )
+
+
+def _told(baked: Baked, path: Path, layout: str) -> dict[str, str]:
+    options = {"dtype": baked.dtype, "layout": layout}
+    return recipe("bake", baked.adapters, options, told_base(baked.base, path, baked.plugins))
 
 
 @contextmanager
@@ -108,9 +100,25 @@ def _beside(path: Path, *, force: bool, wanted: bool) -> Iterator[Path | None]:
         yield kept
 
 
-def _write_folder(baked: Baked, path: Path, told: Mapping[str, str], kept: Path | None, *, force: bool) -> None:
+def _write_single(baked: Baked, path: Path, kept: Path | None, *, force: bool) -> None:
+    base = baked.base
+    if baked.tokens:
+        raise Incompatible(
+            f"{base.path} is one file, without the tokenizer that learned tokens join; rewrite it as a folder "
+            "first (lorry convert-base --to diffusers --like FOLDER), or leave the tokens out"
+        )
+    check_file_name(path)
+    told = _told(baked, path, base.layout)
+    with replacing(path, force=force) as draft:
+        rewritten = {base.path: _Weights(baked, base.path.parent, {}, told).rewrite(base.path, draft)}
+        if kept:
+            keep_originals(base, draft, rewritten, kept, baked.plugins)
+
+
+def _write_folder(baked: Baked, path: Path, kept: Path | None, *, force: bool) -> None:
     """Write weights first, so that whatever is in a folder that was interrupted is a whole file of weights."""
     base = baked.base
+    told = _told(baked, path, base.layout)
     job = hashlib.sha256(told[RECIPE_KEY].encode()).hexdigest()[:8]
     grown = vocabulary(baked) if baked.tokens else []
     with replacing(path, force=force, job=job) as draft:
