@@ -19,6 +19,7 @@ from lorry.ops.extract_store import FolderStore, MemoryStore, Store
 from lorry.ops.extract_tokens import new_tokens
 from lorry.ops.rank_aim import Aim, rank_aim
 from lorry.ops.rank_report import RankReport
+from lorry.ops.scratch import Scratch
 from lorry.plugin.host import Host, host
 
 _TOGETHER = 16
@@ -114,10 +115,11 @@ class Extraction:
 
     def run(self) -> Iterator[Pair]:
         """Finish every layer that is not yet finished, and yield each."""
+        scratch = Scratch()
         for numbers in self._groups():
             todo = [at for at in numbers if not self._store.has(at)]
             if todo:
-                pieces = cut_pairs([self._pairs[at] for at in todo], self._rank, self._device)
+                pieces = cut_pairs([self._pairs[at] for at in todo], self._rank, scratch, self._device)
                 for at, piece in zip(todo, pieces, strict=True):
                     self._store.put(at, piece)
             yield from (self._pairs[at] for at in numbers)

@@ -18,6 +18,7 @@ from lorry.ops.extract_layer import Piece, difference
 from lorry.ops.extract_pairs import LOW_RANK, TUCKER, Pair
 from lorry.ops.rank_layers import DTYPES, deal_out, low_rank_layer, maker, numbers_of_a_rank, rounded
 from lorry.ops.rank_report import LayerCut
+from lorry.ops.scratch import Scratch
 from lorry.plugin.host import Host
 from lorry.plugin.kind import Factors
 
@@ -99,7 +100,7 @@ def _layer(pair: Pair, piece: Piece, dtype: str, plugins: Host) -> Layer:
 
 
 def _whole(pair: Pair) -> Tensor:
-    delta = difference(pair)
+    delta = difference(pair, Scratch())
     if delta is None:
         raise InvalidFile(f"{pair.at} has changed since it was compared; extract again")
     return delta
