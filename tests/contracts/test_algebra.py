@@ -16,7 +16,7 @@ from lorry.ir import Adapter, Layer, ModulePath, TensorRef, Token
 from lorry.ops.names import OWN
 from lorry.plugin import Factors, Kind
 from lorry.plugin.host import host
-from lorry.testing.strategies import examples
+from lorry.testing.strategies import adapters
 from lorry.testing.tables import base_under, ruled_out, views
 
 FEW = settings(max_examples=8, deadline=None, derandomize=True, database=None, phases=[Phase.generate])
@@ -38,8 +38,8 @@ def drawn(data: st.DataObject, base: str, kind: str, count: int) -> list[Adapter
     component = model.components[0]
     known = [view.parts for view in views(component, OWN) if not ruled_out(model, component.name, view.parts[0])][:6]
     size = data.draw(st.tuples(st.integers(1, 3), st.integers(1, 6)))
-    strategy = examples(model, {component.name: known}, host().kinds()[kind], size=size, last=1)
-    return [data.draw(strategy).adapter for _ in range(count)]
+    strategy = adapters(model, {component.name: known}, host().kinds()[kind], size=size, last=1)
+    return [data.draw(strategy) for _ in range(count)]
 
 
 def kind_of(layer: Layer) -> Kind:

@@ -14,7 +14,7 @@ from lorry.errors import Incompatible, InvalidArgument, InvalidFile
 from lorry.ir import Adapter, Layer, ModulePath, TensorRef
 from lorry.ops.base import Base
 from lorry.ops.deltas import Deltas, by_parameter
-from lorry.ops.merge import MergedLayer
+from lorry.ops.merge import Merging
 from lorry.plugin import DenseTerm, MergeMethod, Option, Site
 from lorry.plugin.host import Host, host
 from lorry.testing import LawBroken, Random, check_merge_method
@@ -113,8 +113,9 @@ def test_what_has_weight_nought_everywhere_is_left_out(method: MergeMethod) -> N
 
 @pytest.mark.parametrize("rank", [1, 3, 16, 100])
 def test_a_rank_is_never_exceeded_and_the_error_is_told(method: MergeMethod, rank: int) -> None:
-    told: list[MergedLayer] = []
-    full, cut = merged(method, two(), rank=10**6), merged(method, two(), rank=rank, told=told.append)
+    full, work = merged(method, two(), rank=10**6), Merging(two(), method.name, rank=rank)
+    told = list(work.run())
+    cut = read(work.finish())
     for each in told:
         values = torch.linalg.svdvals(full[each.path].flatten(1).double())
         best = float(values[rank:].norm() / values.norm())
@@ -139,10 +140,9 @@ def test_kinds_without_factors_are_lifted_or_refused_by_name(method: MergeMethod
     if host().kinds()[stranger.layers[HERE][0].kind].needs_weight:
         with pytest.raises(Incompatible, match="say which base"):
             lorry.merge(pairs, method.name, rank=4)
-    told: list[MergedLayer] = []
-    lorry.merge(pairs, method.name, base=base, rank=24, told=told.append)
-    assert told[0].form == "low rank"
-    assert told[0].error < 1e-5 or method.cut
+    (told,) = Merging(pairs, method.name, base=base, rank=24).run()
+    assert told.form == "low rank"
+    assert told.error < 1e-5 or method.cut
 
 
 def test_nan_is_refused_before_anything_is_written(method: MergeMethod) -> None:

@@ -66,10 +66,14 @@ def layers(draw: st.DrawFn, kind: Kind, size: Shape, form: Form | None = None) -
 
 
 def adapters(
-    model: BaseModel, groups: Mapping[str, Sequence[tuple[str, ...]]], kind: Kind
+    model: BaseModel,
+    groups: Mapping[str, Sequence[tuple[str, ...]]],
+    kind: Kind,
+    size: tuple[int, int] | None = None,
+    last: int = 40,
 ) -> st.SearchStrategy[Adapter]:
     """Draw an adapter for some of the modules given by component: see `examples`."""
-    return examples(model, groups, kind).map(lambda each: each.adapter)
+    return examples(model, groups, kind, size=size, last=last).map(lambda each: each.adapter)
 
 
 def examples(  # noqa: PLR0913, PLR0917  every option has a default
@@ -94,12 +98,14 @@ def examples(  # noqa: PLR0913, PLR0917  every option has a default
         found: dict[ModulePath, tuple[Layer, ...]] = {}
         weights: dict[ModulePath, Shape] = {}
         for component in (each for each in model.components if each.name in groups):
-            for template, numbers, adapted in draw(_modules(groups[component.name], last)):
-                path = ModulePath(component.name, filled(template, numbers))
-                weight = weights[path] = shape(model, component, template, unit, width)
-                possible = not ruled_out(model, component.name, path.name) and make(Random(), weight) is not None
-                if adapted and possible:
-                    found[path] = (draw(layers(kind, weight, make)),)
+            for parts, numbers, adapted in draw(_modules(groups[component.name], last)):
+                paths = {part: ModulePath(component.name, filled(part, numbers)) for part in sorted(parts)}
+                if any(ruled_out(model, component.name, path.name) for path in paths.values()):
+                    continue
+                for part, path in paths.items():
+                    weight = weights[path] = shape(model, component, part, unit, width)
+                    if part in adapted and make(Random(), weight) is not None:
+                        found[path] = (draw(layers(kind, weight, make)),)
         assume(found)
         return Example(Adapter(base=model.id, layers=found), base_with(model.id, weights))
 
@@ -140,17 +146,21 @@ def extras() -> st.SearchStrategy[dict[str, TensorRef]]:
 
 
 @st.composite
-def _modules(draw: st.DrawFn, known: Sequence[tuple[str, ...]], last: int) -> list[tuple[str, list[int], bool]]:
-    """Draw modules, fused ones often: the templates of their parts, numbers for the indices, and which are adapted."""
+def _modules(
+    draw: st.DrawFn, known: Sequence[tuple[str, ...]], last: int
+) -> list[tuple[set[str], list[int], set[str]]]:
+    """Draw modules, fused ones often: templates of all parts, numbers for the indices, and the parts to adapt."""
     fused = [parts for parts in known if len(parts) > 1]
     each = st.sampled_from(known) | st.sampled_from(fused) if fused else st.sampled_from(known)
     numbers = st.lists(st.integers(0, last), min_size=3, max_size=3)
     drawn = [(parts, draw(numbers)) for parts in draw(st.lists(each, min_size=1, max_size=3))]
-    adapted = [draw(st.sets(st.sampled_from(parts), min_size=1)) for parts, _ in drawn]
     return [
-        (part, at, part in some)
-        for (parts, at), some in zip(drawn, adapted, strict=True)
-        for part in sorted({part for others in known if set(others) & set(parts) for part in others})
+        (
+            {part for others in known if set(others) & set(parts) for part in others},
+            at,
+            draw(st.sets(st.sampled_from(parts), min_size=1)),
+        )
+        for parts, at in drawn
     ]
 
 
