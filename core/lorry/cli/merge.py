@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lorry.cli import options
-from lorry.cli.output import columns, count, echo, echo_json, note
+from lorry.cli.output import columns, count, echo, echo_json, note, progress
 from lorry.errors import InvalidArgument
 from lorry.ir.adapter import Adapter
 
@@ -85,7 +85,7 @@ def command(
     """
     from lorry.ops.base import open_base
     from lorry.ops.interference import interference
-    from lorry.ops.merge import merge
+    from lorry.ops.merge import Merging
     from lorry.ops.read import open_adapter
     from lorry.ops.recipe import recipe
     from lorry.ops.selection import to_text
@@ -98,10 +98,9 @@ def command(
         raise InvalidArgument("--by-layer says how to learn weights; say from what with --like")
     solved = _learned(pairs, open_adapter(like, base=opened), weights, by_layer, opened) if like else None
     weights = tuple(map(to_text, solved.weights)) if solved else weights
-    layers: list[MergedLayer] = []
-    merged = merge(
-        pairs, method, weights=weights, options=chosen, rank=rank, base=opened, partial=partial, told=layers.append
-    )
+    work = Merging(pairs, method, weights=weights, options=chosen, rank=rank, base=opened, partial=partial)
+    layers = list(progress(work.run(), work.total, "merging"))
+    merged = work.finish()
     met = interference(pairs, weights=weights, base=opened) if report and len(pairs) > 1 else None
     wanted = target or _dialect(pairs[0][0])
     how: dict[str, Any] = {"method": method, "format": wanted, "dtype": dtype}
