@@ -58,10 +58,10 @@ def _lokr(slots: Mapping[str, TensorRef], scale: float) -> Layer:
     return Layer(kind="lokr", slots=slots, scale=scale)
 
 
-def _lokr_low(r: Random, shape: Shape) -> Layer:
+def _lokr_low(r: Random, shape: Shape) -> Layer | None:
     (out, rows), (into, columns) = _halves(shape[0]), _halves(shape[1])
-    inner = columns * math.prod(shape[2:])
-    return _lokr({"w1": r(out, into), "w2_a": r(rows, r.rank), "w2_b": r(r.rank, inner)}, r.scale)
+    inner, rank = columns * math.prod(shape[2:]), _low(r, rows, columns)
+    return _lokr({"w1": r(out, into), "w2_a": r(rows, rank), "w2_b": r(rank, inner)}, r.scale) if rank else None
 
 
 def _lokr_full(r: Random, shape: Shape) -> Layer:
@@ -70,19 +70,26 @@ def _lokr_full(r: Random, shape: Shape) -> Layer:
 
 
 def _lokr_both(r: Random, shape: Shape) -> Layer | None:
-    if shape[2:]:
-        return None
     (out, rows), (into, columns) = _halves(shape[0]), _halves(shape[1])
-    slots = {"w1_a": r(out, r.rank), "w1_b": r(r.rank, into), "w2_a": r(rows, r.rank), "w2_b": r(r.rank, columns)}
+    rank = min(_low(r, out, into), _low(r, rows, columns))
+    if shape[2:] or not rank:
+        return None
+    slots = {"w1_a": r(out, rank), "w1_b": r(rank, into), "w2_a": r(rows, rank), "w2_b": r(rank, columns)}
     return _lokr(slots, r.scale)
 
 
 def _lokr_tucker(r: Random, shape: Shape) -> Layer | None:
-    if not shape[2:]:
-        return None
     (out, rows), (into, columns) = _halves(shape[0]), _halves(shape[1])
-    factors = {"w2_a": r(r.rank, rows), "w2_b": r(r.rank, columns), "t2": r(r.rank, r.rank, *shape[2:])}
+    rank = _low(r, rows, columns)
+    if not shape[2:] or not rank:
+        return None
+    factors = {"w2_a": r(rank, rows), "w2_b": r(rank, columns), "t2": r(rank, rank, *shape[2:])}
     return _lokr({"w1": r(out, into), **factors}, r.scale)
+
+
+def _low(r: Random, rows: int, columns: int) -> int:
+    """Return a rank at which trainers factor a matrix of LoKr instead of keeping it whole; 0 where there is none."""
+    return min(r.rank, (max(rows, columns) - 1) // 2)
 
 
 def _magnitude(r: Random, layer: Layer, shape: Shape, kind: str) -> Layer:
