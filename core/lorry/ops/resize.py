@@ -112,8 +112,11 @@ class Resizing:
         kinds = [self._deltas.kind(layer) for layer in layers]
         if any(kind.multiplies_output(layer) for kind, layer in zip(kinds, layers, strict=True)):
             return f"{layers[0].kind} multiplies what the module puts out and has no rank; it stays as it is"
-        if not self._deltas.have_factors(layers) and len(self._deltas.shape(at, layers)) < 2:  # noqa: PLR2004  a vector
-            return "a bias or norm has no rank; it stays as it is"
+        if not self._deltas.have_factors(layers):
+            for layer in layers:
+                self._deltas.check_possible(at, layer)
+            if len(self._deltas.shape(at, layers)) < 2:  # noqa: PLR2004  a matrix has two axes
+                return "a bias or norm has no rank; it stays as it is"
         rank = self._aim.rank
         ranks = [
             kind.rank(layer.slots) if kind.rank and kind.factors else 0
