@@ -13,6 +13,7 @@ from tests.support.files import KOHYA, kohya, peft, write
 from .conftest import Command
 
 OTHER = KOHYA.replace("to_q", "to_k")
+QKV = "lora_unet_double_blocks_0_img_attn_qkv"
 TEXT = "lora_te_text_model_encoder_layers_0_mlp_fc1"
 
 
@@ -139,3 +140,16 @@ def test_nan_in_a_file_is_refused(command: Command, cat: Path, out: Path, tmp_pa
         done = command("merge", *pair, "-o", out)
         assert (done.code, "NaN" in done.line) == (1, True), done.err
     assert not out.exists()
+
+
+@pytest.mark.parametrize("method", ["sum", "svd", "ties"])
+def test_a_fused_file_and_one_in_parts_are_merged(command: Command, tmp_path: Path, out: Path, method: str) -> None:
+    fused = write(tmp_path / "fused.safetensors", kohya(QKV, rows=15, width=7, alpha=1.0))
+    parts = tmp_path / "parts.safetensors"
+    other = write(tmp_path / "other.safetensors", kohya(QKV, seed=1, rank=3, rows=15, width=7))
+    assert command("convert", other, "--to", "diffusers", "-o", parts).code == 0
+    done = command("merge", fused, f"{parts}:-0.5", "--method", method, "-o", out, "--json")
+    assert done.code == 0, done.err
+    wanted = lorry.merge([lorry.open(fused), (lorry.open(other), -0.5)], method)
+    assert lorry.diff(lorry.open(out), wanted).error < 1e-5
+    assert lorry.open(out).base == "flux1"

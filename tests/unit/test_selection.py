@@ -53,6 +53,7 @@ def path(name: str) -> ModulePath:
         ("INALL=0.5", LATE, 0.0),
         ("INALL", TEXT, 1.0),
         ("IND", TEXT, 0.0),
+        ("unet=1, " * 999 + "unet=2", DOWN, 2.0),
         ("# nothing\n*=0 # all\nunet=1e-1\n\n", DOWN, 0.1),
     ],
 )

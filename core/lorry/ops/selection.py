@@ -18,6 +18,7 @@ the UNet alone. Nothing goes by position, so that a block that an adapter lacks 
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -94,7 +95,7 @@ def read_selections(specs: Sequence[str | Selection], adapters: Sequence[Adapter
 
 
 def _text(spec: str) -> str:
-    if "\n" in spec or not Path(spec).is_file():
+    if "\n" in spec or not os.path.isfile(spec):  # noqa: PTH113  Path.is_file raises for what is too long for a name
         return spec
     try:
         return Path(spec).read_text(encoding="utf-8")
