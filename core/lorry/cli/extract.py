@@ -64,10 +64,10 @@ def command(
     from lorry.ops.base import open_base
     from lorry.ops.extract import Extraction
     from lorry.ops.extract_pairs import Forms
-    from lorry.ops.output import replacing
+    from lorry.ops.output import check_target
     from lorry.ops.rank_aim import rank_aim
     from lorry.ops.recipe import recipe
-    from lorry.ops.write import save
+    from lorry.ops.write import check_name, chosen, save
     from lorry.plugin.host import host
 
     path = Path(output)
@@ -75,20 +75,24 @@ def command(
     forms = Forms(convolutions=conv, full=full, others=not only_low_rank)
     opened = open_base(base)
     wanted = target or host().get("base_models", opened.id).dialect
-    with replacing(path, force=force) as draft:
-        work = Extraction(
-            tuned, opened, aim, forms, dtype=dtype, device=device, folder=path.parent / f".{path.name}.extraction"
-        )
-        if work.done:
-            note(f"{work.done} of {work.total} layers are finished already")
+    check_target(path, force=force)
+    check_name(path, chosen(wanted, host(), path)[1], host())
+    ranks.check(report_file, plot_file, force=force)
+    work = Extraction(
+        tuned, opened, aim, forms, dtype=dtype, device=device, folder=path.parent / f".{path.name}.extraction"
+    )
+    if work.done:
+        note(f"{work.done} of {work.total} layers are finished already")
+    try:
         for _ in progress(work.run(), work.total, "extracting"):
             pass
-        adapter, report = work.finish()
-        told = recipe(
-            "extract", [], {"tuned": tuned, "base": base, "ranks": aim.told, "format": wanted, **forms._asdict()}
-        )
-        saved = save(adapter, draft, wanted, metadata=told)
-        ranks.keep(report, report_file, plot_file, force=force)
+    except (KeyboardInterrupt, OSError):
+        note(f"{work.done} of {work.total} layers are finished and kept; the same command goes on from there")
+        raise
+    adapter, report = work.finish()
+    told = recipe("extract", [], {"tuned": tuned, "base": base, "ranks": aim.told, "format": wanted, **forms._asdict()})
+    saved = save(adapter, path, wanted, force=force, metadata=told)
+    ranks.keep(report, report_file, plot_file, force=force)
     work.clear()
     if as_json:
         echo_json(
@@ -102,5 +106,5 @@ def command(
         )
         return
     ranks.tell(report)
-    words = f" and {len(adapter.tokens)} new words" if adapter.tokens else ""
+    words = f" and {len(adapter.tokens)} new word{'s' if len(adapter.tokens) > 1 else ''}" if adapter.tokens else ""
     echo(f"{path}: {len(report.layers)} differences{words}, {report.kept:.2%} of their energy held")

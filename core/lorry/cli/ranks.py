@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from lorry.cli.options import Decorator
-from lorry.cli.output import echo, note, table
+from lorry.cli.output import columns, echo, note
 
 if TYPE_CHECKING:
     from lorry.ops.rank_report import RankReport
@@ -38,7 +38,8 @@ plot_file: Decorator = click.option(
 def tell(report: RankReport) -> None:
     """Print the layers that lose most."""
     rows = list(report.rows())
-    table("", ("layer", "form", "rank", "energy held", "error"), rows[:_SHOWN])
+    if rows:
+        columns(("error", "energy held", "rank", "form", "layer"), rows[:_SHOWN])
     if len(rows) > _SHOWN:
         echo(f"and {len(rows) - _SHOWN} layers that lose less")
     by_reason: dict[str, list[str]] = {}
@@ -47,6 +48,19 @@ def tell(report: RankReport) -> None:
     for reason, names in by_reason.items():
         more = f" and {len(names) - 1} more" if len(names) > 1 else ""
         note(f"left out: {names[0]}{more}: {reason}")
+
+
+def check(report_file: str | None, plot_file: str | None, *, force: bool) -> None:
+    """Raise at once what writing the report and the plot would raise."""
+    from lorry.ops.output import check_target
+
+    for name in (report_file, plot_file):
+        if name:
+            check_target(Path(name), force=force)
+    if plot_file:
+        from lorry.ops.rank_plot import check_plot
+
+        check_plot(Path(plot_file))
 
 
 def keep(report: RankReport, report_file: str | None, plot_file: str | None, *, force: bool) -> None:

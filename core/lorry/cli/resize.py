@@ -51,26 +51,29 @@ def command(
     by its own size (DoRA …) need --base for that. Biases, norms and learned tokens stay as they are.
     """
     from lorry.ops.base import open_base
-    from lorry.ops.output import replacing
+    from lorry.ops.output import check_target
     from lorry.ops.rank_aim import rank_aim
     from lorry.ops.read import open_adapter
     from lorry.ops.recipe import recipe
     from lorry.ops.resize import Resizing
-    from lorry.ops.write import save
+    from lorry.ops.write import check_name, chosen, save
+    from lorry.plugin.host import host
 
     path = Path(output)
     aim = rank_aim(rank=rank, energy=energy, error=error, ratio=ratio, size=size)
     opened_base = open_base(base) if base else None
     opened = open_adapter(adapter, base=opened_base)
-    work = Resizing(opened, aim, base=opened_base, dtype=dtype, device=device, partial=partial)
     wanted = target or max(opened.origin, key=lambda frame: len(frame.layers)).dialect
-    with replacing(path, force=force) as draft:
-        for _ in progress(work.run(), work.total, "resizing"):
-            pass
-        made, report = work.finish()
-        told = recipe("resize", [(opened, 1.0)], {"ranks": aim.told, "format": wanted, "dtype": dtype})
-        saved = save(made, draft, wanted, metadata=told)
-        ranks.keep(report, report_file, plot_file, force=force)
+    check_target(path, force=force)
+    check_name(path, chosen(wanted, host(), path)[1], host())
+    ranks.check(report_file, plot_file, force=force)
+    work = Resizing(opened, aim, base=opened_base, dtype=dtype, device=device, partial=partial)
+    for _ in progress(work.run(), work.total, "resizing"):
+        pass
+    made, report = work.finish()
+    told = recipe("resize", [(opened, 1.0)], {"ranks": aim.told, "format": wanted, "dtype": dtype})
+    saved = save(made, path, wanted, force=force, metadata=told)
+    ranks.keep(report, report_file, plot_file, force=force)
     if as_json:
         echo_json(
             {

@@ -29,10 +29,7 @@ def draw_ranks(report: RankReport, path: str | Path, *, force: bool = False) -> 
     colour. Values are drawn over their number, both axes logarithmic, each layer relative to its largest value.
     Raises Conflict where something is at `path` unless `force`, MissingExtra without Pillow.
     """
-    if find_spec("PIL") is None:
-        raise MissingExtra("drawing a plot", "Pillow", "torch")
-    if Path(path).suffix.lower() != ".png":
-        raise InvalidArgument(f"{path}: plots are PNG pictures; end the name with .png")
+    check_plot(Path(path))
     from PIL import Image, ImageDraw
 
     blocks = _blocks(report.layers)
@@ -43,6 +40,14 @@ def draw_ranks(report: RankReport, path: str | Path, *, force: bool = False) -> 
         _spectra(draw, report.layers, _LABELS + _PLOT + 3 * _GAP)
         with replacing(Path(path), force=force) as draft:
             picture.save(draft, format="PNG")
+
+
+def check_plot(path: Path) -> None:
+    """Raise MissingExtra without Pillow, and InvalidArgument for a name that is no PNG's."""
+    if find_spec("PIL") is None:
+        raise MissingExtra("drawing a plot", "Pillow", "torch")
+    if path.suffix.lower() != ".png":
+        raise InvalidArgument(f"{path}: plots are PNG pictures; end the name with .png")
 
 
 def _blocks(layers: Sequence[LayerCut]) -> dict[str, tuple[float, float]]:

@@ -51,10 +51,10 @@ class RankReport:
         return max((each.error for each in self.layers), default=0.0)
 
     def rows(self) -> Iterable[tuple[str, str, str, str, str]]:
-        """Yield name, form, rank, kept energy and error of each layer, those that lose most first."""
+        """Yield error, kept energy, rank, form and name of each layer, those that lose most first."""
         for each in sorted(self.layers, key=lambda each: -each.error * each.norm):
             rank = f"{each.rank} of {each.largest}" if each.rank else ""
-            yield str(each.at), each.form, rank, f"{each.kept:.4%}", f"{each.error:.3g}"
+            yield f"{each.error:.3g}", f"{each.kept:.4%}", rank, each.form, str(each.at)
 
     def told(self) -> dict[str, Any]:
         """Return everything as JSON can hold it."""
