@@ -74,7 +74,10 @@ def command(
     aim = rank_aim(rank=rank, energy=energy, error=error, size=size)
     forms = Forms(convolutions=conv, full=full, others=not only_low_rank)
     opened = open_base(base)
-    wanted = target or host().get("base_models", opened.id).dialect
+    model = host().get("base_models", opened.id)
+    wanted = target or model.dialect
+    if not wanted:
+        raise click.UsageError(f"no format is the usual one for {model.title}; say which with --to")
     check_target(path, force=force)
     check_name(path, chosen(wanted, host(), path)[1], host())
     ranks.check(report_file, plot_file, force=force)
