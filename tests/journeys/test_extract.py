@@ -42,6 +42,8 @@ def test_a_fine_tune_gives_its_adapter_back(command: Command, tuned: Path, tmp_p
     assert kept["layers"] == told["layers"]
     assert plot.read_bytes().startswith(b"\x89PNG")
     assert {path.name for path in tmp_path.iterdir()} == {out.name, report.name, plot.name}
+    made = json.loads(lorry.open(out).metadata["lorry.recipe"])
+    assert (made["op"], made["options"]["base"], made["options"]["ranks"]) == ("extract", "toybox-sd", "rank 8")
     found = lorry.diff(lorry.open(RACCOON), lorry.open(out))
     assert not found.only_first
     assert not found.only_second

@@ -93,7 +93,8 @@ def command(
         note(f"{work.done} of {work.total} layers are finished and kept; the same command goes on from there")
         raise
     adapter, report = work.finish()
-    told = recipe("extract", [], {"tuned": tuned, "base": base, "ranks": aim.told, "format": wanted, **forms._asdict()})
+    names = {"tuned": Path(tuned).name, "base": Path(base).name}
+    told = recipe("extract", [], {**names, "ranks": aim.told, "format": wanted, **forms._asdict()})
     saved = save(adapter, path, wanted, force=force, metadata=told)
     ranks.keep(report, report_file, plot_file, force=force)
     work.clear()
