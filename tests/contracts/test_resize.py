@@ -24,14 +24,14 @@ CASES = [
     if kind.apply is not None and kind.target is not None and not kind.changes_shape and not kind.timestep
     for name, make in forms(kind).items()
     for shape in PATHS
+    if make(Random(), shape) is not None  # a weight of this shape has such a form
 ]
 
 
 @pytest.mark.parametrize(("make", "shape"), CASES)
 def test_what_a_resized_layer_does(make: Form, shape: tuple[int, ...]) -> None:
     layer = make(Random(0, 2, 0.5), shape)
-    if layer is None:
-        pytest.skip("a weight of this shape has no such form")
+    assert layer is not None
     path = PATHS[shape]
     adapter = Adapter(base="sd1", layers={path: (layer,)})
     base = base_with("sd1", {path: shape})
