@@ -14,6 +14,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from harness import BARE, Claim, Contestant, Cost, Result, conclude, cpu, peak, python, race, versions
@@ -175,7 +176,7 @@ def _measure(folder: Path, runs: int) -> int:
                 _at_least("5 times less CPU than sd-scripts' way", 5, cpu(theirs) / cpu(ours)),
                 _at_least("10 times less memory than sd-scripts' way", 10, peak(theirs) / peak(ours)),
                 _at_least("2 times less CPU than diffusers", 2, cpu(diffusers) / cpu(unet)),
-                _at_least("within twice the time of copying the file", 0.5, _wall(copied) / _wall(ours)),
+                _at_least("within twice the time of copying the file", 0.5, wall(copied) / wall(ours)),
             ],
             versions=versions(contestants),
         )
@@ -186,7 +187,8 @@ def _at_least(text: str, wanted: float, found: float) -> Claim:
     return Claim(f"{text}: {found:.2f}, and {wanted:g} was wanted", found >= wanted)
 
 
-def _wall(costs: list[Cost]) -> float:
+def wall(costs: Sequence[Cost]) -> float:
+    """Return the median seconds of some runs by the clock."""
     return statistics.median(cost.wall for cost in costs)
 
 

@@ -85,11 +85,14 @@ def flux1(folder: Path, size: float) -> None:
 
 
 def lora(base: Path, file: Path) -> None:
-    """Write a LoRA in sd-scripts' names for the linear layers in blocks, of what draws and of the text encoder."""
+    """Write a LoRA for the linear layers in blocks, of what draws and of the text encoder.
+
+    In sd-scripts' names, but for FLUX.1, whose fused modules would get the ranks of their parts together.
+    """
     opened = lorry.open_base(base)
     layers = dict(_layers(opened))
     adapter = lorry.Adapter(base=opened.id, layers=layers)
-    lorry.save(adapter, file, "kohya", dtype="F16")
+    lorry.save(adapter, file, "diffusers" if opened.id == "flux1" else "kohya", dtype="F16")
 
 
 def _layers(base: lorry.Base) -> Iterator[tuple[lorry.ModulePath, tuple[lorry.Layer, ...]]]:
