@@ -53,7 +53,8 @@ def files(folder: Path) -> dict[str, bytes]:
 
 def stop(monkeypatch: pytest.MonkeyPatch, after: int, error: BaseException) -> None:
     """Let the system fail once so many files have been made sure of on the disk."""
-    sync, done = os.fsync, []
+    sync = os.fsync
+    done: list[int] = []
 
     def fail(handle: int) -> None:
         if len(done) == after:

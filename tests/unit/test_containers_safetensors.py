@@ -156,7 +156,7 @@ def test_a_cut_off_file_is_said_so(tmp_path: Path) -> None:
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:00", NotRecognised, "git lfs pull"),
         (b"\x89PNG\r\n\x1a\n", NotRecognised, "PNG picture"),
         (b"PK\x03\x04" + bytes(30), NotRecognised, "zip archive"),
-        (b'{"a": 1}', NotRecognised, "JSON text"),
+        (b'{"a": 1}', NotRecognised, "is JSON"),
         (b"\x80\x04N.", InvalidFile, "not one that torch wrote"),
     ],
 )
