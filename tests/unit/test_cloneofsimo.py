@@ -197,3 +197,16 @@ def test_a_layer_alone_cannot_be_numbered(tmp_path: Path) -> None:
     with pytest.raises(NotRepresentable) as caught:
         lorry.save(Adapter(base="sd1", layers={path: adapter.layers[path]}), tmp_path / "a.safetensors", "cloneofsimo")
     assert "shape of its zeros" in str(caught.value)
+
+
+@pytest.mark.parametrize("new", [False, True])
+@pytest.mark.parametrize("resnets", [False, True])
+def test_a_list_is_written_in_its_own_order_whatever_lay_between(tmp_path: Path, *, new: bool, resnets: bool) -> None:
+    names = order.unet(DEFAULT._replace(resnets=resnets), new=new)
+    tensors = [tensor for pair in pairs(names) for tensor in pair]
+    torch.save(tensors, tmp_path / "a.pt")
+    between = lorry.save(lorry.open(tmp_path / "a.pt"), tmp_path / "b.safetensors", "kohya")
+    lorry.save(lorry.open(between.path), tmp_path / "c.pt", "cloneofsimo-list")
+    found = torch.load(tmp_path / "c.pt", weights_only=True)
+    assert len(found) == len(tensors)
+    assert all(map(torch.equal, found, tensors))

@@ -148,8 +148,6 @@ def test_a_format_may_name_its_container(tmp_path: Path) -> None:
     for wrong in ("diffuser", "diffusers+zip", "+safetensors", ""):
         with pytest.raises(UnknownName):
             lorry.save(adapter, tmp_path / "wrong", wrong)
-    with pytest.raises(InvalidArgument, match="does not write it"):
-        lorry.save(adapter, tmp_path / "out.ckpt", "kohya+ckpt")
     with pytest.raises(Conflict):
         lorry.save(adapter, tmp_path / "out", "diffusers+folder")
 

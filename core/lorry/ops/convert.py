@@ -50,7 +50,7 @@ def convert(  # noqa: PLR0913  every option is a keyword with a default
     as it was.
     """
     plugins, target = plugins or host(), Path(path)
-    check_name(target, chosen(format, plugins)[1], plugins)
+    check_name(target, chosen(format, plugins, target)[1], plugins)
     undone = _returns(adapter, format) or _same_dialect(adapter, format)
     told = {} if undone else recipe("convert", [(adapter, 1.0)], {"format": format, "dtype": dtype})
     with replacing(target, force=force) as draft:

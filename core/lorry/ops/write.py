@@ -20,7 +20,7 @@ from lorry.ops.encode import Encoder
 from lorry.ops.grammar import compiled
 from lorry.ops.output import replacing
 from lorry.ops.replay import copied, replay, untouched
-from lorry.ops.style import HASH_KEYS, ORIGIN_KEY, Style, from_text, style_of, to_text
+from lorry.ops.style import HASH_KEYS, ORIGIN_KEY, RECIPE_KEY, Style, from_text, style_of, to_text
 from lorry.plugin.container import Container
 from lorry.plugin.dialect import Dialect
 from lorry.plugin.host import Host, host
@@ -88,7 +88,7 @@ def save(  # noqa: PLR0913  every option is a keyword with a default
     needs the `base`, and leaves out what is no LoRA either; the result says what that loses.
     """
     plugins, target = plugins or host(), Path(path)
-    dialect, container = chosen(format, plugins)
+    dialect, container = chosen(format, plugins, target)
     check_name(target, container, plugins)
     changed = dtype is not None or bool(metadata)
     with replacing(target, force=force) as draft:
@@ -108,6 +108,7 @@ def save(  # noqa: PLR0913  every option is a keyword with a default
                 made = replace(made, tensors={key: cast(ref, dtype) for key, ref in made.tensors.items()})
             if container.write is None:
                 raise InvalidArgument(f"lorry reads {container.title} but does not write it; choose another container")
+            lost = {**lost, **_header_left(made, dialect, container, lossy=lossy)}
             container.write(made, draft)
             _drop_stale_hashes(draft, made, container)
     return Saved(
@@ -152,13 +153,18 @@ def _drop_stale_hashes(draft: Path, made: TensorMap, container: Container) -> No
         container.edit(draft, rewritten, honest)
 
 
-def chosen(format: str, plugins: Host) -> tuple[Dialect, Container]:  # noqa: A002  the word people use
-    """Return the dialect and container a format names; raise UnknownName."""
+def chosen(format: str, plugins: Host, path: Path | None = None) -> tuple[Dialect, Container]:  # noqa: A002  the word people use
+    """Return the dialect and container a format names; raise UnknownName.
+
+    Where it names no container, the suffix of `path` tells which of the dialect's own is meant, else it is the first.
+    """
     name, _, container = format.partition("+")
     dialect: Dialect = plugins.get("dialects", name)
     if dialect.unreadable:
         raise InvalidArgument(f"{dialect.title} is not written: {dialect.unreadable}")
-    return dialect, plugins.get("containers", container or dialect.containers[0])
+    own = [plugins.containers()[each] for each in dialect.containers]
+    meant = next((each for each in own if path and path.suffix.lower() in each.suffixes), own[0])
+    return dialect, plugins.get("containers", container) if container else meant
 
 
 def check_name(path: Path, container: Container, plugins: Host) -> None:
@@ -204,6 +210,23 @@ def encode(
         why = f"it would not be recognised without more: {refusal}"
         raise NotRepresentable(dialect.title, {**encoder.lost, **dict.fromkeys(sorted(kept), why)})
     return made, {**encoder.lost, **dict(strange), **_values_left(adapter, made)}
+
+
+def _header_left(made: TensorMap, dialect: Dialect, container: Container, *, lossy: bool) -> dict[str, str]:
+    """Return the header entries that a container has no place for; raise NotRepresentable for them unless `lossy`.
+
+    What the dialect's scale stands in is never left out.
+    """
+    if container.metadata:
+        return {}
+    own = dialect.header.metadata if dialect.header else ()
+    left = made.metadata.keys() - {ORIGIN_KEY, RECIPE_KEY} - dialect.metadata.keys()
+    told = {key: f"{container.title} has no header" for key in made.metadata if key in left}
+    if needed := {key: f"the scale stands in it, and {why}" for key, why in told.items() if key in own}:
+        raise NotRepresentable(f"{dialect.title} in {container.title}", needed)
+    if told and not lossy:
+        raise NotRepresentable(container.title, told, "lorry convert --lossy leaves the header out")
+    return told
 
 
 def _values_left(adapter: Adapter, made: TensorMap) -> dict[str, str]:
