@@ -13,6 +13,7 @@ import lorry
 from lorry.errors import InvalidArgument, NotRepresentable
 from lorry.ir import TensorMap, TensorRef
 from lorry.ir.tensor import from_bytes
+from lorry.ir.tensor_map import Scalar
 from lorry_plugins.formats import ckpt
 from tests.support.files import write
 
@@ -52,7 +53,15 @@ def test_numbers_become_a_list_and_values_stay_plain(tmp_path: Path) -> None:
     found = _load(tmp_path / "list.pt")
     assert isinstance(found, list)
     assert all(map(torch.equal, found, tensors))
-    values = {"step": 5, "large": 1 << 70, "rate": 0.25, "name": "füchs", "on": True, "none": None, "minus": -3}
+    values: dict[str, Scalar] = {
+        "step": 5,
+        "large": 1 << 70,
+        "rate": 0.25,
+        "name": "füchs",
+        "on": True,
+        "none": None,
+        "minus": -3,
+    }
     ckpt.write(TensorMap(tensors={}, values=values), tmp_path / "values.pt")
     assert _load(tmp_path / "values.pt") == values
     assert ckpt.read(tmp_path / "values.pt").values == values
