@@ -81,10 +81,9 @@ def python(code: str, *arguments: object) -> list[str]:
 
 def run(command: Sequence[str], environment: Mapping[str, str] | None = None) -> Cost:
     """Run a command with one thread and return its cost; one that fails ends the benchmark."""
+    inherited = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     started = time.perf_counter()
-    process = subprocess.Popen(
-        command, env={**os.environ, **_THREADS, **(environment or {})}, stdout=subprocess.DEVNULL
-    )
+    process = subprocess.Popen(command, env={**inherited, **_THREADS, **(environment or {})}, stdout=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
     wall = time.perf_counter() - started
     process.returncode = os.waitstatus_to_exitcode(status)

@@ -56,7 +56,7 @@ def cpu_ms(home: Path, *arguments: str) -> float:
     """Run a lorry command and return the milliseconds of CPU it took."""
     environment = {**os.environ, "LORRY_HOME": str(home)}
     command = [sys.executable, "-m", "lorry", *arguments]
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
@@ -70,7 +70,7 @@ def main(runs: int = 11) -> int:
         home = Path(folder)
         publish(home)
         rebuild = cpu_ms(home, "ls")
-        commands = {"--version": [], "ls": [], "search adapter-7": [], "search nothing-of-this-name": []}
+        commands = ("--version", "ls", "search adapter-7", "search nothing-of-this-name")
         measured: dict[str, list[float]] = {name: [] for name in commands}
         for number in range(runs + 1):
             for name, times in measured.items():

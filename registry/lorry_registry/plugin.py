@@ -12,6 +12,7 @@ LORRY_API = 1
 _COMMANDS = {
     "alias": "Move or list the names that stand for versions.",
     "base": "Give base models on this machine a name.",
+    "clone": "Bring a version in from another place.",
     "deprecate": "Warn whoever uses a version.",
     "fsck": "Check every byte of the registry, and mend it.",
     "gc": "Delete what no version holds.",
@@ -20,6 +21,7 @@ _COMMANDS = {
     "ls": "List what the registry holds.",
     "publish": "Publish an adapter as a version that never changes.",
     "pull": "Copy a version's files out of the registry.",
+    "push": "Put a version in another place.",
     "search": "Find adapters by words, base and kind.",
     "show": "Show everything recorded about a version.",
     "verify": "Check every byte of a version.",
@@ -32,7 +34,7 @@ _COMMANDS = {
 
 @hookimpl
 def lorry_stores() -> list[Store]:
-    """Provide the local registry."""
+    """Provide the local registry, and the places that versions are pushed to and cloned from."""
     return [
         Store(
             name="local",
@@ -40,7 +42,15 @@ def lorry_stores() -> list[Store]:
             adapter=find_adapter,
             bases=list_bases,
             api="lorry_registry:Registry",
-        )
+            schemes=("file",),
+            remote="lorry_registry.remotes.folder:open_folder",
+        ),
+        Store(
+            name="objects",
+            title="object stores",
+            schemes=("s3", "gs", "az"),
+            remote="lorry_registry.remotes.objects:open_objects",
+        ),
     ]
 
 

@@ -177,6 +177,23 @@ class Registry:
 
         return descendants(self.store, self.resolve(reference))
 
+    def push(self, reference: str, place: str, *, aliases: Iterable[str] = ()) -> bool:
+        """Put a version in a remote such as "s3://bucket/folder"; return whether it is new there."""
+        from lorry_registry.remotes.address import open_remote
+        from lorry_registry.remotes.transfer import push
+
+        found = self.resolve(reference)
+        moved = [parse_alias(alias) for alias in aliases]
+        return push(self.store, found, open_remote(place, found.reference), moved)
+
+    def clone(self, address: str) -> Resolved:
+        """Bring a version into this registry from "s3://bucket/folder#namespace/name@1.0.0", say; return it."""
+        from lorry_registry.remotes.address import Address, open_remote
+        from lorry_registry.remotes.transfer import clone
+
+        found = Address.parse(address)
+        return clone(self.store, open_remote(found.place, found.reference), found.reference)
+
     def lock(self, references: Iterable[str] = (), before: Lock | None = None) -> Lock:
         """Fix the versions that references mean now, and those of `before` anew; see `lorry_registry.lock`."""
         from lorry_registry.lock import lock

@@ -70,7 +70,9 @@ BAD: Mapping[str, tuple[Callable[[Path], bytes], int, str]] = {
     "a header nested too deeply": (lambda _: header('{"a":' + "[" * 100_000), 1, "nested too deeply"),
     "no tensors": (lambda _: header("{}"), 5, "holds no tensors"),
     "half a character for a name": (
-        lambda _: header('{"\\ud800":{"dtype":"F32","shape":[1,2,3],"data_offsets":[0,24]}}') + bytes(24), 5, "1 in all",
+        lambda _: header('{"\\ud800":{"dtype":"F32","shape":[1,2,3],"data_offsets":[0,24]}}') + bytes(24),
+        5,
+        "1 in all",
     ),
     "names that drive a terminal": (
         lambda _: header('{"\u202e\u009b2Jx":{"dtype":"F32","shape":[0,2,3],"data_offsets":[0,0]}}'),

@@ -14,6 +14,7 @@ from lorry.errors import InvalidFile
 from lorry.ir import Layer, TensorRef
 from lorry.ops.names import Target
 from lorry.ops.views import flip, join, split
+from lorry_plugins.adapters.lokr import LOKR
 from lorry_plugins.adapters.lora import LORA
 
 QKV = Target("qkv", ("q", "k", "v"), (1, 1, 1), flip=False)
@@ -83,6 +84,12 @@ def test_a_flip_moves_the_rows_of_the_delta_and_nothing_else() -> None:
 def test_rows_that_do_not_divide_are_an_invalid_file_that_says_so(rows: int, target: Target) -> None:
     with pytest.raises(InvalidFile, match=f"{target.name}: {rows} rows of up do not divide"):
         split(lora(rows), LORA, target)
+
+
+def test_rows_of_a_layer_that_had_to_be_made_dense_are_told_alike() -> None:
+    slots = {"w1": TensorRef.from_torch(torch.randn(2, 2)), "w2": TensorRef.from_torch(torch.randn(4, 2))}
+    with pytest.raises(InvalidFile, match="qkv: 8 rows of .* do not divide"):
+        split(Layer(kind="lokr", slots=slots), LOKR, QKV)
 
 
 ODD = st.tuples(st.integers(1, 4), DTYPES, st.sampled_from([1.0, -2.0, 0.0, 0.3, 5.0]))

@@ -10,7 +10,7 @@ import os
 import sys
 import warnings
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TextIO
 
 import click
 
@@ -130,11 +130,18 @@ def cli(quiet: bool) -> None:
 def _show_warnings_as_notes() -> None:
     python_shows = warnings.showwarning
 
-    def show(message: Warning | str, category: type[Warning], *where: Any) -> None:  # noqa: ANN401  passed on as it is
+    def show(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
         if issubclass(category, LorryWarning):
             note(f"warning: {message}")
         else:
-            python_shows(message, category, *where)
+            python_shows(message, category, filename, lineno, file, line)
 
     warnings.showwarning = show
 

@@ -11,8 +11,8 @@ from lorry.algebra.ranks import spread
 from lorry.errors import Incompatible, InvalidArgument
 from lorry.ir.layer import Layer
 from lorry.ir.tensor import TensorRef
+from lorry.ops.cast import cast
 from lorry.ops.deltas import Parameter
-from lorry.ops.write import cast
 from lorry.plugin.host import Host
 from lorry.plugin.kind import Factors
 

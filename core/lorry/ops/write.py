@@ -12,10 +12,10 @@ from lorry.errors import InvalidArgument, MissingExtra, NotRepresentable
 from lorry.ir.adapter import Adapter
 from lorry.ir.frame import Frame
 from lorry.ir.report import Report
-from lorry.ir.tensor import TensorRef, require_torch
 from lorry.ir.tensor_map import TensorMap
 from lorry.ops import views
 from lorry.ops.bake import check_understood
+from lorry.ops.cast import cast
 from lorry.ops.encode import Encoder
 from lorry.ops.grammar import compiled
 from lorry.ops.output import replacing
@@ -280,21 +280,6 @@ def _recognised(made: TensorMap, adapter: Adapter, plugins: Host) -> bool:
 
     found = candidates(made, plugins, adapter.base)
     return any(each.score == 1 and set(each.kinds) <= set(adapter.kinds) for each in found)
-
-
-def cast(ref: TensorRef, dtype: str) -> TensorRef:
-    """Round a floating-point tensor to `dtype`; numbers alone (alpha) and integers stay as they are.
-
-    Raises InvalidArgument where a number is too large for `dtype`.
-    """
-    if ref.numel == 1 or not ref.dtype.startswith(("F", "BF")) or ref.dtype == dtype:
-        return ref
-    require_torch("rounding to another dtype")
-    wide = ref.torch()
-    rounded = wide.to(TensorRef(dtype, (0,), ()).torch().dtype)
-    if not bool((rounded.isfinite() == wide.isfinite()).all()):
-        raise InvalidArgument(f"numbers up to {float(wide.abs().max()):.3g} do not fit {dtype}; choose BF16 or F32")
-    return TensorRef.from_torch(rounded)
 
 
 def _source_style(frame: Frame, adapter: Adapter, plugins: Host) -> Style:

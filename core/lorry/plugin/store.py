@@ -21,6 +21,8 @@ class Store(NamedTuple):
     `adapter(reference)` returns the files of an adapter, or None for a reference that is not this store's
     to answer; it raises NotFound for one that is but names nothing. `bases()` lists base folders by name.
     `api` is "module:attribute" of the store's Python interface, called with the place to open or None.
+    `schemes` are the beginnings of addresses that it holds remotes at ("s3" for s3://…), and `remote` is the
+    "module:attribute" that is called with an address and an adapter's "namespace/name" and returns the `Remote`.
     """
 
     name: str
@@ -28,3 +30,5 @@ class Store(NamedTuple):
     adapter: Callable[[str], tuple[Path, ...] | None] = _knows_nothing
     bases: Callable[[], Mapping[str, Path]] = _has_no_bases
     api: str = ""
+    schemes: tuple[str, ...] = ()
+    remote: str = ""

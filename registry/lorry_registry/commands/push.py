@@ -1,0 +1,31 @@
+"""lorry push: put a version in another place."""
+
+from __future__ import annotations
+
+import click
+
+from lorry.cli import options
+from lorry.cli.output import echo, echo_json
+from lorry_registry.commands import arguments
+
+
+@click.command("push")
+@arguments.reference
+@click.argument("place", metavar="PLACE")
+@click.option("--alias", "aliases", metavar="ALIAS", multiple=True, help="Point this alias at the version there too.")
+@options.as_json
+def command(reference: str, place: str, aliases: tuple[str, ...], as_json: bool) -> None:
+    """Put a published version in PLACE: file:///a/shared/folder, s3://bucket/folder, and what plugins add.
+
+    What is there already is not sent again. A version there never changes: one with other content is refused, and of
+    many who push at once exactly one is first.
+    """
+    from lorry_registry import Registry
+
+    registry = Registry()
+    found = registry.resolve(reference)
+    new = registry.push(str(found.reference), place, aliases=aliases)
+    if as_json:
+        echo_json({"reference": str(found.reference), "manifest": found.digest, "place": place, "new": new})
+    else:
+        echo(f"{found.reference} {'is now' if new else 'was already'} at {place}#{found.reference}")

@@ -1,0 +1,175 @@
+"""Versions on their way: pushed to a remote, or cloned from one into the registry.
+
+Nothing that comes from elsewhere is believed: the manifest must have the bytes its version names and speak of that
+version, every file must have the bytes the manifest names, and must pass `lorry validate`, before any of it is in.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from lorry.errors import Conflict, InvalidFile, NotFound, UpstreamFailed, VerificationFailed
+from lorry.ops.findings import REJECT
+from lorry.ops.validate import validate
+from lorry.plugin.remote import Remote
+from lorry_registry import durable
+from lorry_registry.blobs import Content, measure
+from lorry_registry.manifest import File, Manifest
+from lorry_registry.reference import LATEST, Alias, Digest, Reference
+from lorry_registry.semver import Range, Version
+from lorry_registry.store import LocalStore, Resolved
+from lorry_registry.view import ADAPTER_ROLES
+
+_LARGEST_MANIFEST = 16 << 20
+
+
+def push(store: LocalStore, resolved: Resolved, remote: Remote, aliases: Sequence[Alias] = ()) -> bool:
+    """Put a version in a remote; return whether it is new there. What is there already is not sent again.
+
+    "latest" moves as it does here. Raises Conflict where the remote has that version with other content, and
+    VerificationFailed where a blob here is damaged.
+    """
+    version = resolved.reference.exact()
+    manifest = store.manifest(resolved)
+    _refuse_other(resolved, remote)
+    for file in manifest.files:
+        if remote.size(file.sha256) != file.size:
+            store.blobs.verify(Content(file.sha256, file.size))
+            remote.write(file.sha256, store.blobs.path(file.sha256))
+    remote.write(resolved.digest, store.blobs.path(resolved.digest))
+    new = remote.publish(str(version), resolved.digest)
+    _refuse_other(resolved, remote)
+    if version.stable:
+        _move(remote, LATEST, upward_to=version)
+    for alias in aliases:
+        _move(remote, alias.name, to=version)
+    return new
+
+
+def clone(store: LocalStore, remote: Remote, reference: Reference) -> Resolved:
+    """Bring a version from a remote into the registry; return it.
+
+    What was fetched before it was interrupted is not fetched again. Raises NotFound, Conflict where this registry
+    has that version with other content, VerificationFailed for bytes that are not the named ones, and InvalidFile
+    for a file that `lorry validate` rejects.
+    """
+    version, digest = _find(remote, reference)
+    exact = Resolved(reference.at(version), digest)
+    store.refuse_other(exact.reference, digest)
+    manifest = _manifest(remote, exact)
+    store.layout.prepare()
+    with durable.draft(store.layout.drafts) as quarantine:
+        drafts = {file.path: quarantine / file.path for file in manifest.files}
+        for file in manifest.files:
+            drafts[file.path].parent.mkdir(parents=True, exist_ok=True)
+            _fetch(store, remote, file).rename(drafts[file.path])
+        _inspect(manifest, drafts)
+        store.publish(manifest, drafts)
+    return exact
+
+
+def _refuse_other(resolved: Resolved, remote: Remote) -> None:
+    there = remote.manifest(str(resolved.reference.exact()))
+    if there not in (None, resolved.digest):
+        raise Conflict(
+            f"{resolved.reference} is there with other content (sha256:{there[:12]}), and versions never change; "
+            "publish this as another one"
+        )
+
+
+def _move(remote: Remote, alias: str, *, to: Version | None = None, upward_to: Version | None = None) -> None:
+    """Point an alias at a version, or only upward; try again where another was quicker."""
+    after = to or upward_to
+    while True:
+        before = remote.aliases().get(alias)
+        if before == str(after) or (upward_to and before and Version.parse(before) > upward_to):
+            return
+        if remote.move(alias, before, str(after)):
+            return
+
+
+def _find(remote: Remote, reference: Reference) -> tuple[Version, str]:
+    versions = sorted(map(Version.parse, remote.versions()))
+    match reference.selector:
+        case Version() as version:
+            meant = [version]
+        case Range() as span:
+            meant = [version for version in versions if version in span]
+        case Alias() as alias:
+            meant = [Version.parse(text) for name, text in remote.aliases().items() if name == alias.name]
+        case Digest(prefix):
+            meant = [each for each in versions if (remote.manifest(str(each)) or "").startswith(prefix)]
+        case None:
+            latest = remote.aliases().get(LATEST)
+            meant = [Version.parse(latest)] if latest else [version for version in versions if version.stable]
+    digest = remote.manifest(str(max(meant))) if meant else None
+    if digest is None:
+        there = ", ".join(map(str, reversed(versions))) or "none"
+        raise NotFound(f"there is no {reference} there; versions: {there}")
+    return max(meant), digest
+
+
+def _manifest(remote: Remote, exact: Resolved) -> Manifest:
+    data = b"".join(_limited(remote.read(exact.digest), _LARGEST_MANIFEST))
+    if hashlib.sha256(data).hexdigest() != exact.digest:
+        raise VerificationFailed(f"{exact.reference}: the manifest there is damaged: it is not sha256:{exact.digest}")
+    manifest = Manifest.from_bytes(data)
+    if manifest.reference != exact.reference:
+        raise VerificationFailed(f"{exact.reference}: the manifest there is that of {manifest.reference}")
+    return manifest
+
+
+def _fetch(store: LocalStore, remote: Remote, file: File) -> Path:
+    """Fetch a file into the drafts, going on where an earlier try ended; return where it is, checked.
+
+    A file that is here already is copied. The draft's name is its content's, so that two who fetch the same
+    write the same bytes to the same places.
+    """
+    content = Content(file.sha256, file.size)
+    part = store.layout.drafts / f"part-{file.sha256}"
+    if store.blobs.intact(content):
+        part.unlink(missing_ok=True)
+        store.blobs.copy(content, part)
+        return part
+    held = part.stat().st_size if part.exists() else 0
+    while held < file.size:
+        before = held
+        held = _append(part, _limited(remote.read(file.sha256, held), file.size - held), held)
+        if held == before:
+            raise UpstreamFailed(f"{file.path}: no more than {held:,} of {file.size:,} bytes came; try again")
+    if measure(part) != content:
+        part.unlink()
+        raise VerificationFailed(f"{file.path}: the bytes there are not sha256:{file.sha256}; nothing of it was kept")
+    if not durable.WINDOWS:
+        part.chmod(durable.READ_ONLY)
+    return part
+
+
+def _append(part: Path, chunks: Iterator[bytes], at: int) -> int:
+    with part.open("r+b" if part.exists() else "xb") as file:
+        file.seek(at)
+        for chunk in chunks:
+            file.write(chunk)
+        file.flush()
+        os.fsync(file.fileno())
+        return file.tell()
+
+
+def _limited(chunks: Iterator[bytes], most: int) -> Iterator[bytes]:
+    """Yield no more bytes than were told; raise VerificationFailed where there are more."""
+    for chunk in chunks:
+        most -= len(chunk)
+        if most < 0:
+            raise VerificationFailed("more bytes came than were told; nothing of it was kept")
+        yield chunk
+
+
+def _inspect(manifest: Manifest, drafts: Mapping[str, Path]) -> None:
+    """Look at the adapter, out of everybody's way; raise InvalidFile for one that is not let in."""
+    verdict = validate([drafts[file.path] for file in manifest.files if file.role in ADAPTER_ROLES])
+    if verdict.verdict == REJECT:
+        worst = next(each for each in verdict.findings if each.level == REJECT)
+        raise InvalidFile(f"{manifest.reference} is not let in: {worst.where}: {worst.what}")

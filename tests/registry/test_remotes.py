@@ -1,0 +1,261 @@
+"""Remotes: what is pushed arrives whole, what is cloned is checked, and one of many writers is first."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+import lorry
+from lorry.cli import cli
+from lorry.errors import Conflict, InvalidArgument, InvalidFile, LorryError, NotFound, UnknownName, VerificationFailed
+from lorry.plugin.remote import Remote
+from lorry_registry import Registry
+from lorry_registry.reference import Reference
+from lorry_registry.remotes import transfer
+from lorry_registry.remotes.address import open_remote
+from lorry_registry.remotes.folder import FolderRemote
+
+from .helpers import write_lora
+
+CAT = Reference.parse("demo/cat")
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[str]:
+    """A server that speaks S3."""
+    server = pytest.importorskip("moto.server").ThreadedMotoServer(ip_address="127.0.0.1", port=0)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture(params=["file", "s3"])
+def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """An empty place of each kind."""
+    if request.param == "file":
+        return (tmp_path / "shared").as_uri()
+    endpoint = request.getfixturevalue("s3")
+    for name, value in {
+        "AWS_ENDPOINT_URL": endpoint,
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_REGION": "us-east-1",
+        "AWS_ALLOW_HTTP": "true",
+    }.items():
+        monkeypatch.setenv(name, value)
+    bucket = f"bucket-{abs(hash(str(tmp_path)))}"
+    boto3 = pytest.importorskip("boto3")
+    boto3.client("s3", endpoint_url=endpoint).create_bucket(Bucket=bucket)
+    return f"s3://{bucket}/adapters"
+
+
+@pytest.fixture
+def remote(place: str) -> Remote:
+    return open_remote(place, CAT)
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path) -> Registry:
+    """Another machine's registry."""
+    return Registry(tmp_path / "elsewhere")
+
+
+def blob(remote: Remote, tmp_path: Path, data: bytes) -> str:
+    (tmp_path / "data").write_bytes(data)
+    sha256 = hashlib.sha256(data).hexdigest()
+    remote.write(sha256, tmp_path / "data")
+    return sha256
+
+
+def test_blobs_are_read_from_anywhere_in_them(remote: Remote, tmp_path: Path) -> None:
+    data = bytes(range(256)) * 5000
+    assert remote.size("0" * 64) is None
+    sha256 = blob(remote, tmp_path, data)
+    assert remote.size(sha256) == len(data)
+    for start in (0, 1, len(data) - 1):
+        assert b"".join(remote.read(sha256, start)) == data[start:]
+    with pytest.raises(NotFound):
+        list(remote.read("0" * 64))
+
+
+def test_a_version_is_made_once(remote: Remote, tmp_path: Path) -> None:
+    assert list(remote.versions()) == []
+    assert remote.manifest("1.0.0") is None
+    first, second = (blob(remote, tmp_path, data) for data in (b"1", b"2"))
+    assert remote.publish("1.0.0", first) is True
+    assert remote.publish("1.0.0", second) is False
+    assert remote.manifest("1.0.0") == first
+    assert list(remote.versions()) == ["1.0.0"]
+
+
+def test_of_sixteen_writers_one_is_first(remote: Remote, tmp_path: Path) -> None:
+    digests = [blob(remote, tmp_path, str(number).encode()) for number in range(16)]
+    barrier = threading.Barrier(len(digests))
+
+    def race(digest: str) -> bool:
+        barrier.wait()
+        return remote.publish("1.0.0", digest)
+
+    with ThreadPoolExecutor(len(digests)) as pool:
+        won = list(pool.map(race, digests))
+    assert won.count(True) == 1
+    assert remote.manifest("1.0.0") == digests[won.index(True)]
+
+
+def test_an_alias_moves_only_from_where_it_was_seen(remote: Remote) -> None:
+    assert dict(remote.aliases()) == {}
+    assert remote.move("best", None, "1.0.0")
+    assert not remote.move("best", None, "2.0.0")
+    assert not remote.move("best", "3.0.0", "2.0.0")
+    assert remote.move("best", "1.0.0", "2.0.0")
+    assert dict(remote.aliases()) == {"best": "2.0.0"}
+
+
+def test_there_and_back_is_the_same_version(published: Registry, elsewhere: Registry, place: str) -> None:
+    assert published.push("demo/cat", place, aliases=["best"]) is True
+    assert published.push("demo/cat", place) is False
+    for reference in ("demo/cat", "demo/cat@1.0.0", "demo/cat@^1", "demo/cat@best", "demo/cat@latest"):
+        assert elsewhere.clone(f"{place}#{reference}") == published.resolve("demo/cat")
+    assert elsewhere.verify("demo/cat") == published.verify("demo/cat")
+    assert elsewhere.fsck() == ()
+    assert lorry.open(elsewhere.pull("demo/cat", elsewhere.home.parent / "out")).layers
+
+
+def test_the_commands_do_the_same(published: Registry, elsewhere: Registry, place: str) -> None:
+    def run(*arguments: str, home: Path) -> str:
+        result = CliRunner(env={"LORRY_HOME": str(home)}).invoke(cli, arguments)
+        assert result.exit_code == 0, result.output
+        return result.stdout
+
+    assert json.loads(run("push", "demo/cat", place, "--json", home=published.home))["new"] is True
+    assert f"was already at {place}#demo/cat@1.0.0" in run("push", "demo/cat", place, home=published.home)
+    assert "demo/cat@1.0.0 is here now" in run("clone", f"{place}#demo/cat", home=elsewhere.home)
+
+
+def test_a_version_that_is_another_there_or_here_is_refused(
+    published: Registry, elsewhere: Registry, place: str, tmp_path: Path
+) -> None:
+    elsewhere.publish("demo/cat@1.0.0", [write_lora(tmp_path / "other.safetensors", seed=5)])
+    published.push("demo/cat", place)
+    with pytest.raises(Conflict, match="with other content"):
+        elsewhere.push("demo/cat", place)
+    with pytest.raises(Conflict, match="other content"):
+        elsewhere.clone(f"{place}#demo/cat")
+
+
+def test_what_is_not_there_is_told_with_what_is(published: Registry, elsewhere: Registry, place: str) -> None:
+    with pytest.raises(NotFound, match="versions: none"):
+        elsewhere.clone(f"{place}#demo/cat")
+    published.push("demo/cat", place)
+    with pytest.raises(NotFound, match=r"no demo/cat@\^2 there; versions: 1\.0\.0"):
+        elsewhere.clone(f"{place}#demo/cat@^2")
+
+
+def test_latest_only_moves_up(published: Registry, place: str, tmp_path: Path, remote: Remote) -> None:
+    published.publish("demo/cat@2.0.0", [write_lora(tmp_path / "new.safetensors", seed=2)])
+    published.push("demo/cat@2.0.0", place)
+    published.push("demo/cat@1.0.0", place)
+    assert remote.aliases()["latest"] == "2.0.0"
+
+
+class Lying(FolderRemote):
+    """A remote that serves something else than what it holds."""
+
+    def __init__(self, home: Path, lie: Callable[[bytes], bytes]) -> None:
+        super().__init__(home, "demo/cat")
+        self._lie = lie
+        self.starts: list[int] = []
+
+    def read(self, sha256: str, start: int = 0) -> Iterator[bytes]:
+        self.starts.append(start)
+        data = b"".join(super().read(sha256))
+        yield (self._lie(data) if len(data) % 8 != 1 else data)[start:]
+
+
+@pytest.fixture
+def shared(published: Registry, tmp_path: Path) -> Path:
+    """A shared folder with demo/cat@1.0.0."""
+    published.push("demo/cat", (tmp_path / "shared").as_uri())
+    return tmp_path / "shared"
+
+
+@pytest.mark.parametrize(
+    ("lie", "error"),
+    [
+        (lambda data: bytes([data[0] ^ 1]) + data[1:], VerificationFailed),
+        (lambda data: data + b"more", VerificationFailed),
+        (lambda data: data * 1000, VerificationFailed),
+        (lambda _: b"", LorryError),
+    ],
+    ids=["flipped", "longer", "endless", "empty"],
+)
+def test_a_remote_that_lies_is_found_out(
+    lie: Callable[[bytes], bytes], error: type[LorryError], shared: Path, elsewhere: Registry
+) -> None:
+    with pytest.raises(error):
+        transfer.clone(elsewhere.store, Lying(shared, lie), CAT)
+    assert elsewhere.ls() == []
+    assert transfer.clone(
+        elsewhere.store, FolderRemote(shared, "demo/cat"), CAT
+    )  # and nothing of the lie stays to spoil the next try
+
+
+def test_a_clone_that_was_cut_goes_on_where_it_was(published: Registry, shared: Path, elsewhere: Registry) -> None:
+    (file,) = published.manifest("demo/cat").files
+    half = file.size // 2
+
+    class Cut(Lying):
+        def read(self, sha256: str, start: int = 0) -> Iterator[bytes]:
+            data = b"".join(FolderRemote.read(self, sha256, start))
+            if sha256 != file.sha256:
+                yield data
+                return
+            self.starts.append(start)
+            yield data[:half]
+            raise ConnectionResetError
+
+    cut = Cut(shared, bytes)
+    with pytest.raises(ConnectionResetError):
+        transfer.clone(elsewhere.store, cut, CAT)
+    assert elsewhere.ls() == []
+    whole = Lying(shared, bytes)
+    transfer.clone(elsewhere.store, whole, CAT)
+    assert (cut.starts, whole.starts[-1]) == ([0], half)
+    assert elsewhere.verify("demo/cat")
+
+
+def test_a_file_that_validate_rejects_is_not_let_in(registry: Registry, elsewhere: Registry, tmp_path: Path) -> None:
+    source = write_lora(tmp_path / "bad.safetensors")
+    data = bytearray(source.read_bytes())
+    data[-4:] = struct.pack("<f", float("nan"))
+    source.write_bytes(data)
+    registry.publish("demo/cat@1.0.0", [source])
+    place = (tmp_path / "shared").as_uri()
+    registry.push("demo/cat", place)
+    with pytest.raises(InvalidFile, match="not let in"):
+        elsewhere.clone(f"{place}#demo/cat")
+    assert elsewhere.ls() == []
+
+
+@pytest.mark.parametrize(
+    ("address", "error"),
+    [
+        ("demo/cat", InvalidArgument),
+        ("file:///tmp/x", InvalidArgument),
+        ("file:///#demo/cat", InvalidArgument),
+        ("file://server/share#demo/cat", InvalidArgument),
+        ("gopher://x#demo/cat", UnknownName),
+    ],
+)
+def test_what_is_no_address_is_refused(address: str, error: type[LorryError], registry: Registry) -> None:
+    with pytest.raises(error):
+        registry.clone(address)
