@@ -108,7 +108,7 @@ def test_a_folder_is_converted_into_another_as_it_lies(sound: Path, tmp_path: Pa
     made = {path.relative_to(tmp_path / "out") for path in (tmp_path / "out").rglob("*.safetensors")}
     assert made == {Path("b.safetensors"), Path("people/a.safetensors")}
     assert lorry.identify(tmp_path / "out/people/a.safetensors").candidates[0].dialect == "kohya"
-    assert done.stdout.count("verified: 1 layers") == 2
+    assert done.stdout.count("verified: 1 layer ") == 2
     assert before == {path: path.read_bytes() for path in sound.rglob("*.safetensors")}
 
 

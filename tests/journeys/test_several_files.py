@@ -54,6 +54,26 @@ def test_a_folder_with_something_else_in_it_is_not_taken_together(pivotal: tuple
         lorry.open(pivotal[0].parent)
 
 
+def test_a_file_that_is_a_link_out_of_the_folder_is_refused(pivotal: tuple[Path, Path]) -> None:
+    folder = pivotal[0].parent / "folder"
+    folder.mkdir()
+    (folder / pivotal[0].name).symlink_to(pivotal[0])
+    pivotal[1].rename(folder / pivotal[1].name)
+    with pytest.raises(InvalidFile, match="outside its folder"):
+        lorry.open(folder)
+
+
+def test_a_folder_that_is_a_link_out_of_the_folder_above_is_refused(tmp_path: Path) -> None:
+    whole, elsewhere = tmp_path / "whole", tmp_path / "elsewhere"
+    for folder in (whole / "unet", elsewhere):
+        folder.mkdir(parents=True)
+        save_file(_lora(f"base_model.model.{ATTENTION.removeprefix('unet.')}"), folder / "adapter_model.safetensors")
+        (folder / "adapter_config.json").write_text('{"peft_type": "LORA", "r": 2}')
+    (whole / "text_encoder").symlink_to(elsewhere)
+    with pytest.raises(InvalidFile, match="outside its folder"):
+        lorry.open(whole)
+
+
 @pytest.mark.parametrize("command", [["inspect"], ["convert", "--to", "kohya", "-o", "whole.safetensors"]])
 def test_commands_take_several_files_as_one(
     command: list[str], pivotal: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch

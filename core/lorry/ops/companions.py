@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from lorry.ops.files import inside
 from lorry.plugin.host import Host
 
 _STEM = "{}"
@@ -20,14 +21,17 @@ def companions(path: Path, plugins: Host) -> tuple[Path, ...]:
 
 
 def together(folder: Path, plugins: Host) -> tuple[Path, ...]:
-    """Return the files of a folder that holds one adapter in several files and no other weights, else nothing."""
+    """Return the files of a folder that holds one adapter in several files and no other weights, else nothing.
+
+    Raises InvalidFile where one of them is a link out of the folder.
+    """
     suffixes = {suffix for each in plugins.containers().values() for suffix in each.suffixes} - {".json"}
     with os.scandir(folder) as entries:
         names = [each.name for each in entries if Path(each).is_dir() or Path(each.name).suffix.lower() in suffixes]
     weights = {path for name in names if not name.startswith(".") and _holds_weights(path := folder / name, plugins)}
     for first in sorted(weights)[:1]:
         if len(weights) > 1 and {first, *_relatives(first, plugins)} == weights:
-            return tuple(sorted(weights))
+            return tuple(inside(folder, each) for each in sorted(weights))
     return ()
 
 

@@ -29,6 +29,19 @@ def read_file(path: Path, plugins: Host | None = None) -> tuple[Container, Tenso
     raise NotRecognised(f"{path} {looks_like(path)}; what lorry reads: {known or 'nothing, with these plugins'}")
 
 
+def inside(folder: Path, file: Path) -> Path:
+    """Return the file, unless it is a link out of its folder, which could bring in any file of this machine: InvalidFile.
+
+    A snapshot in the Hub's cache consists of links to the `blobs` one or two folders above; they are taken.
+    """
+    home, real = folder.resolve(), file.resolve()
+    cache = next((each.parent for each in home.parents if each.name == "snapshots"), None)
+    roots = [home, *([cache / "blobs", cache.parent / "blobs"] if cache else [])]
+    if not any(root in real.parents for root in roots):
+        raise InvalidFile(f"{file} is a link to {real}, outside its folder; copy the file itself there")
+    return file
+
+
 _SIGNATURES = (
     (b"\x89PNG", "is a PNG picture"),
     (b"\xff\xd8\xff", "is a JPEG picture"),

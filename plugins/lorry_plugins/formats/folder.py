@@ -17,7 +17,7 @@ from lorry.errors import InvalidFile, NotRecognised, NotRepresentable
 from lorry.ir.file_source import FileSource
 from lorry.ir.tensor import TensorRef
 from lorry.ir.tensor_map import TensorMap
-from lorry.ops.files import read_file
+from lorry.ops.files import inside, read_file
 from lorry.plugin import Container, hookimpl
 from lorry.plugin.host import host
 
@@ -72,7 +72,7 @@ def read(path: Path) -> TensorMap:
         names = ", ".join(file.name for file in candidates)
         raise InvalidFile(f"{path} holds several weights files: {names}; name one of them instead of the folder")
     (chosen,) = candidates
-    found = _read_shards(path, shards[chosen]) if chosen in shards else _read_inner(_inside(path, chosen))
+    found = _read_shards(path, shards[chosen]) if chosen in shards else _read_inner(inside(path, chosen))
     return TensorMap(
         tensors=found.tensors, metadata=found.metadata, values=found.values, sides=_sides(path), paths=found.paths
     )
@@ -112,7 +112,7 @@ def _weights(path: Path) -> list[Path]:
 
 def _shards(index: Path) -> dict[str, str]:
     """Read an index: the shard of each key. Raises InvalidFile, also for shards that are no names in its folder."""
-    source = FileSource.open(_inside(index.parent, index))
+    source = FileSource.open(inside(index.parent, index))
     if source.size > INDEX_LIMIT:
         raise InvalidFile(f"{index} takes {source.size:,} bytes, more than any index of shards; it is refused")
     data = source.read(0, source.size)
@@ -155,7 +155,7 @@ def _read_shards(path: Path, shards: dict[str, str]) -> TensorMap:
     for name, wanted in sorted(announced.items()):
         if not (path / name).is_file():
             raise InvalidFile(f"{path} lacks the shard {name}; fetch the whole folder")
-        found = _read_inner(_inside(path, path / name))
+        found = _read_inner(inside(path, path / name))
         for key in sorted(wanted ^ found.tensors.keys()):
             state = "lacks" if key in wanted else "holds unannounced"
             raise InvalidFile(f"{path / name} {state} the tensor {key!r}, against its index; fetch the folder again")
@@ -170,7 +170,7 @@ def _read_shards(path: Path, shards: dict[str, str]) -> TensorMap:
 def _sides(path: Path) -> dict[str, bytes]:
     """Read what belongs to the adapter beside its weights: text and pictures, never pickles."""
     files = [
-        FileSource.open(_inside(path, file))
+        FileSource.open(inside(path, file))
         for file in _files(path)
         if (file.suffix.lower() in _SIDES or file.stem in _NOTICES) and not file.name.endswith(INDEX)
     ]
@@ -180,16 +180,3 @@ def _sides(path: Path) -> dict[str, bytes]:
     if sum(file.size for file in small.values()) > SIDES_LIMIT:
         raise InvalidFile(f"{path} holds more than {SIDES_LIMIT:,} bytes beside its weights; name the weights file")
     return {name: file.read(0, file.size) for name, file in small.items()}
-
-
-def _inside(folder: Path, file: Path) -> Path:
-    """Return the file, unless it is a link out of its folder, which could bring in any file of this machine.
-
-    A snapshot in the Hub's cache consists of links to the `blobs` one or two folders above; they are taken.
-    """
-    home, real = folder.resolve(), file.resolve()
-    cache = next((each.parent for each in home.parents if each.name == "snapshots"), None)
-    roots = [home, *([cache / "blobs", cache.parent / "blobs"] if cache else [])]
-    if not any(root in real.parents for root in roots):
-        raise InvalidFile(f"{file} is a link to {real}, outside its folder; copy the file itself there")
-    return file
