@@ -52,6 +52,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     write_lora(tmp_path / "cat.safetensors", seed=0, rank=8)
     write_lora(tmp_path / "ink.safetensors", seed=1, rank=4)
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PWD", str(tmp_path))
     return tmp_path
 
 
