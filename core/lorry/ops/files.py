@@ -30,7 +30,7 @@ def read_file(path: Path, plugins: Host | None = None) -> tuple[Container, Tenso
 
 
 def inside(folder: Path, file: Path) -> Path:
-    """Return the file, unless it is a link out of its folder, which could bring in any file of this machine: InvalidFile.
+    """Return the file; raise InvalidFile for a link out of its folder, which could bring in any file of this machine.
 
     A snapshot in the Hub's cache consists of links to the `blobs` one or two folders above; they are taken.
     """
