@@ -25,6 +25,8 @@ PAGES = [
     "docs/how-to/publish-and-pull.md",
 ]
 
+COMMENT = re.compile(r"\s#.*")  # shlex would take the # of an address for one too
+
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -65,7 +67,7 @@ def run_shell(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
         elif line.startswith("export "):
             monkeypatch.setenv(*line.removeprefix("export ").split("=", 1))
         elif line.startswith("lorry "):
-            done = CliRunner().invoke(cli, shlex.split(line, comments=True)[1:], catch_exceptions=False)
+            done = CliRunner().invoke(cli, shlex.split(COMMENT.sub("", line))[1:], catch_exceptions=False)
             assert done.exit_code == 0, f"{line}\n{done.output}"
 
 
