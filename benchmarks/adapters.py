@@ -14,8 +14,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-Module = tuple[str, int, int]
-"""A kohya name, the width of the input, and that of the output."""
+Module = tuple[str, int, int, bool]
+"""A kohya name, the width of the input, that of the output, and whether it is a convolution."""
 
 SDXL = {"down_blocks_1": (2, 2, 640), "down_blocks_2": (2, 10, 1280), "mid_block": (1, 10, 1280),
         "up_blocks_0": (3, 10, 1280), "up_blocks_1": (3, 2, 640)}  # fmt: skip
@@ -34,35 +34,35 @@ _PERIOD = 2 * 32749
 
 def sdxl() -> Iterator[Module]:
     """Yield the 722 linear layers of SDXL's UNet that kohya trains."""
-    yield from _unet(SDXL, context=2048)
+    yield from _unet(SDXL, context=2048, conv=False)
 
 
 def sd1() -> Iterator[Module]:
     """Yield the 192 layers of the UNet and the 72 of the text encoder that kohya trains."""
-    yield from _unet(SD1, context=768)
+    yield from _unet(SD1, context=768, conv=True)
     for layer in range(12):
         stem = f"lora_te_text_model_encoder_layers_{layer}"
         for name in ("q_proj", "k_proj", "v_proj", "out_proj"):
-            yield f"{stem}_self_attn_{name}", 768, 768
-        yield f"{stem}_mlp_fc1", 768, 3072
-        yield f"{stem}_mlp_fc2", 3072, 768
+            yield f"{stem}_self_attn_{name}", 768, 768, False
+        yield f"{stem}_mlp_fc1", 768, 3072, False
+        yield f"{stem}_mlp_fc2", 3072, 768, False
 
 
-def _unet(parts: dict[str, tuple[int, int, int]], context: int) -> Iterator[Module]:
+def _unet(parts: dict[str, tuple[int, int, int]], context: int, *, conv: bool) -> Iterator[Module]:
     for part, (transformers, blocks, width) in parts.items():
         for number in range(transformers):
             stem = f"lora_unet_{part}_attentions_{number}"
-            yield f"{stem}_proj_in", width, width
+            yield f"{stem}_proj_in", width, width, conv
             for block in range(blocks):
                 inner = f"{stem}_transformer_blocks_{block}"
                 for attention, source in (("attn1", width), ("attn2", context)):
-                    yield f"{inner}_{attention}_to_q", width, width
-                    yield f"{inner}_{attention}_to_k", source, width
-                    yield f"{inner}_{attention}_to_v", source, width
-                    yield f"{inner}_{attention}_to_out_0", width, width
-                yield f"{inner}_ff_net_0_proj", width, 8 * width
-                yield f"{inner}_ff_net_2", 4 * width, width
-            yield f"{stem}_proj_out", width, width
+                    yield f"{inner}_{attention}_to_q", width, width, False
+                    yield f"{inner}_{attention}_to_k", source, width, False
+                    yield f"{inner}_{attention}_to_v", source, width, False
+                    yield f"{inner}_{attention}_to_out_0", width, width, False
+                yield f"{inner}_ff_net_0_proj", width, 8 * width, False
+                yield f"{inner}_ff_net_2", 4 * width, width, False
+            yield f"{stem}_proj_out", width, width, conv
 
 
 def write(path: Path, modules: Iterator[Module], rank: int, seed: int = 0) -> None:
@@ -72,8 +72,9 @@ def write(path: Path, modules: Iterator[Module], rank: int, seed: int = 0) -> No
     }
     places: list[tuple[int, int]] = []
     at = 0
-    for name, width, height in modules:
-        shapes = {"alpha": [], "lora_down.weight": [rank, width], "lora_up.weight": [height, rank]}
+    for name, width, height, conv in modules:
+        kernel = [1, 1] if conv else []
+        shapes = {"alpha": [], "lora_down.weight": [rank, width, *kernel], "lora_up.weight": [height, rank, *kernel]}
         for suffix, shape in shapes.items():
             size = len(_ONE) * math.prod(shape)
             header[f"{name}.{suffix}"] = {"dtype": "F16", "shape": shape, "data_offsets": [at, at + size]}
@@ -96,7 +97,7 @@ def main(what: str, number: str, place: str) -> None:
     else:
         Path(place).mkdir()
         for seed in range(int(number)):
-            write(Path(place, f"{seed:04}.safetensors"), sd1(), 5, seed)
+            write(Path(place, f"{seed:04}.safetensors"), sd1(), 9, seed)
 
 
 if __name__ == "__main__":
