@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -282,6 +283,20 @@ def test_a_base_is_inspected_as_an_adapter_is(folder: Callable[[str], Path], tmp
         assert told["format"] == f"base model, {layout}"
         assert told["not understood"] == unknown
     assert CliRunner().invoke(cli, ["inspect", str(tmp_path / "none")]).exit_code != 0
+
+
+@pytest.mark.parametrize(("stored", "told"), [("v_prediction", "v"), ("epsilon", "epsilon"), (None, "")])
+def test_what_a_base_predicts_stands_in_its_scheduler_or_header(
+    folder: Callable[[str], Path], tmp_path: Path, stored: str | None, told: str
+) -> None:
+    base = shutil.copytree(folder("sd2"), tmp_path / "base")
+    (base / "scheduler").mkdir()
+    (base / "scheduler" / "scheduler_config.json").write_text(json.dumps({"prediction_type": stored}))
+    header = {} if stored is None else {"modelspec.prediction_type": stored}
+    file = write(tmp_path / "one.safetensors", single(folder("sd2"), tmp_path, "ldm"), header)
+    for path in (base, base / "unet", file):
+        about = json.loads(CliRunner().invoke(cli, ["inspect", "--json", str(path)]).output)
+        assert (about["prediction"], about["variant"]) == (told, "base")
 
 
 def test_damage_is_told_before_anything_is_written(folder: Callable[[str], Path], tmp_path: Path) -> None:

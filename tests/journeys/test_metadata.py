@@ -229,6 +229,77 @@ def test_fix_mends_what_is_wrong_and_adds_what_is_missing(tmp_path: Path) -> Non
     assert path.stat().st_mtime_ns == before
 
 
+FOR_SD2 = {"ss_training_started_at": "1690000000.25", "ss_training_finished_at": "1690003600.75"}
+
+
+@pytest.mark.parametrize(
+    ("told", "added"),
+    [
+        ({}, {}),
+        (FOR_SD2, {"modelspec.date": "2023-07-22T05:26:40+00:00"}),
+        ({"ss_training_started_at": "1690000000.25"}, {"modelspec.date": "2023-07-22T04:26:40+00:00"}),
+        ({"ss_training_finished_at": "None", "ss_training_started_at": "nan"}, {}),
+        ({"ss_training_finished_at": "1e300"}, {}),
+        ({**FOR_SD2, "modelspec.date": "2020"}, {}),
+        (
+            {"ss_v_parameterization": "True", "ss_resolution": "(768, 512)"},
+            {"modelspec.prediction_type": "v", "modelspec.resolution": "768x512"},
+        ),
+        ({"ss_resolution": "None"}, {}),
+    ],
+)
+def test_fix_adds_what_the_training_tells_and_invents_nothing(
+    tmp_path: Path, told: dict[str, str], added: dict[str, str]
+) -> None:
+    path = write(tmp_path / "cat.safetensors", kohya(width=1024, stem=KEY, alpha=1.0), {"ss_v2": "True", **told})
+    before, tensors = hash_file(path), body(path)
+    assert run("metadata", "fix", path, "--in-place").exit_code == 0
+    assert header(path) == {
+        "ss_v2": "True",
+        **told,
+        "modelspec.sai_model_spec": "1.0.1",
+        "modelspec.architecture": "stable-diffusion-v2/lora",
+        "modelspec.implementation": "diffusers",
+        "modelspec.title": "cat",
+        "modelspec.hash_sha256": f"0x{before.autov3}",
+        **added,
+    }
+    assert body(path) == tensors
+    assert hash_file(path).autov3 == before.autov3
+    assert fixes(path) == ()
+
+
+@pytest.mark.parametrize(
+    ("width", "told", "added"),
+    [(1024, {}, "True"), (1024, {"ss_v2": "False"}, None), (768, {}, None)],
+    ids=["sd2", "told", "sd1"],
+)
+def test_fix_adds_by_what_tools_know_a_base(
+    tmp_path: Path, width: int, told: dict[str, str], added: str | None
+) -> None:
+    path = write(tmp_path / "cat.safetensors", kohya(width=width, stem=KEY), told)
+    assert {each.key: each.after for each in fixes(path)}.get("ss_v2") == added
+
+
+@pytest.mark.parametrize(
+    ("told", "prediction", "trained"),
+    [
+        ({}, "", ""),
+        ({"ss_network_module": "networks.lora_fa"}, "", "networks.lora_fa"),
+        ({"ss_network_module": "lycoris.kohya", "ss_network_args": '{"algo": "lokr"}'}, "", "lokr (lycoris.kohya)"),
+        ({"ss_network_module": "networks.lora", "ss_network_args": "[" * 9}, "", "networks.lora"),
+        ({"ss_v_parameterization": "True"}, "v", ""),
+        ({"ss_v_parameterization": "False"}, "epsilon", ""),
+        ({"ss_v_parameterization": "False", "modelspec.prediction_type": "v"}, "v", ""),
+    ],
+)
+def test_inspect_tells_what_only_the_header_knows_of_the_training(
+    tmp_path: Path, told: dict[str, str], prediction: str, trained: str
+) -> None:
+    about = shown("inspect", lora(tmp_path, told))
+    assert (about["prediction"], about["trained by"]) == (prediction, trained)
+
+
 @pytest.mark.parametrize(
     ("base", "architecture"),
     [("sd_v1", "stable-diffusion-v1"), ("SD 1.5", "Stable-Diffusion-v1-LoRA"), ("unheard of", "unheard-of/lora")],

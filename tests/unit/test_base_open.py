@@ -158,6 +158,7 @@ def test_gguf_is_refused_with_the_reason(tmp_path: Path) -> None:
 
 FLUX1_INPUTS = ModulePath("transformer", "x_embedder")
 GUIDANCE = ModulePath("transformer", "time_text_embed.guidance_embedder.linear_1")
+CONV_IN = ModulePath("unet", "conv_in")
 QUERY = ModulePath("transformer", "transformer_blocks.0.attn.to_q")
 
 
@@ -170,6 +171,13 @@ QUERY = ModulePath("transformer", "transformer_blocks.0.attn.to_q")
         ("flux1", {FLUX1_INPUTS: (3072, 64)}, "whole", {"schnell"}),
         ("flux1", {FLUX1_INPUTS: (3072, 64), GUIDANCE: (3072, 256)}, "whole", {"dev", "kontext"}),
         ("flux1", {QUERY: (3072, 3072)}, "layers", {"dev", "kontext", "schnell", "fill", "control"}),
+        ("sd1", {CONV_IN: (320, 4, 3, 3)}, "whole", {"base"}),
+        ("sd1", {CONV_IN: (320, 9, 3, 3)}, "whole", {"inpainting"}),
+        ("sd1", {CONV_IN: (320, 8, 3, 3)}, "layers", {"pix2pix"}),
+        ("sd1", {QUERY: (320, 320)}, "layers", {"base", "inpainting", "pix2pix"}),
+        ("sd2", {CONV_IN: (320, 5, 3, 3)}, "whole", {"depth"}),
+        ("sd2", {CONV_IN: (320, 8, 3, 3)}, "whole", set()),
+        ("sdxl", {CONV_IN: (320, 9, 3, 3)}, "layers", {"inpainting"}),
         ("flux2", {QUERY: (6144, 6144)}, "layers", {"dev"}),
         ("flux2", {QUERY: (4096, 4096)}, "layers", {"klein-9b"}),
         ("flux2", {QUERY: (3072, -1)}, "layers", {"dev", "klein-9b", "klein-4b"}),

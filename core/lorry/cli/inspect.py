@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -19,6 +19,9 @@ from lorry.errors import LorryError, NotFound, NotRecognised
 from lorry.ir.adapter import Adapter
 from lorry.ir.tensor import TensorRef
 from lorry.plugin.loader import LOADS
+
+if TYPE_CHECKING:
+    from lorry.ops.base import Base
 
 
 @click.command("inspect")
@@ -125,6 +128,7 @@ def _matrix(loadings: Sequence[Mapping[str, str]]) -> None:
 def describe(adapter: Adapter) -> dict[str, Any]:
     """Return the facts about an adapter that a person asks first."""
     from lorry.ops.identify import target_shapes, variants
+    from lorry.ops.training import algorithm, prediction
     from lorry.ops.triggers import triggers
     from lorry.plugin.host import host
 
@@ -139,6 +143,8 @@ def describe(adapter: Adapter) -> dict[str, Any]:
         "format": [f"{frame.dialect}+{frame.container}" for frame in adapter.origin],
         "base": f"{base.title} ({base.id}@{base.version})",
         "variant": _one_of(variants(base, target_shapes(adapter.layers, host()))),
+        "prediction": prediction(adapter.metadata),
+        "trained by": algorithm(adapter.metadata),
         "kinds": list(adapter.kinds),
         "pivotal": "yes: layers and learned tokens" if adapter.tokens and adapter.layers else "",
         "modules": dict(Counter(path.component for path in adapter.layers)),
@@ -178,12 +184,25 @@ def describe_base(path: str) -> dict[str, Any]:
         "format": f"base model, {base.layout}",
         "base": f"{model.title} ({model.id}@{model.version})",
         "variant": _one_of(variants(model, base.shapes, whole=True)),
+        "prediction": _prediction(base),
         "tensors": dict(Counter(name.partition(".")[0] for name in base.tensors)),
         "dtypes": dict(Counter(ref.dtype for ref in refs)),
         "parameters": sum(ref.numel for ref in refs),
         "quantised": base.quantised,
         "not understood": len(base.unmapped),
     }
+
+
+def _prediction(base: Base) -> str:
+    """Return what a base predicts, by the header of one of its files or the scheduler beside its components."""
+    from lorry.ops.base_files import read_weights
+    from lorry.ops.layout import FOLDER
+    from lorry.ops.training import prediction, scheduled_prediction
+    from lorry.plugin.host import host
+
+    told = (prediction(read_weights(file, host()).metadata) for file in base.files)
+    folders = dict.fromkeys(file.parent.parent for file in base.files if base.layout == FOLDER)
+    return next(filter(None, (*told, *map(scheduled_prediction, folders))), "")
 
 
 def _one_of(names: Sequence[str]) -> str:

@@ -17,6 +17,7 @@ from lorry.ops.files import read_file
 from lorry.ops.hashes import hash_file
 from lorry.ops.output import replacing
 from lorry.ops.read import open_adapter, resolve
+from lorry.ops.training import date, prediction, resolution
 from lorry.ops.triggers import triggers, with_triggers
 from lorry.plugin.host import Host, host
 
@@ -84,6 +85,12 @@ def fixes(path: str | Path, plugins: Host | None = None) -> tuple[Change, ...]:
         for each in base_conflicts(adapter.metadata, adapter, plugins)
         if each.right
     ]
+    base = plugins.base_models()[adapter.base]
+    found += [
+        Change(key, None, text, f"tools know {base.title} by it")
+        for key, text in base.marks.items()
+        if key not in adapter.metadata
+    ]
     found += [Change(key, None, text, why) for key, text, why in _modelspec(file, adapter, body, plugins) if text]
     metadata = {**adapter.metadata, **{each.key: each.after for each in found}}
     found += [
@@ -136,12 +143,15 @@ def _modelspec(path: Path, adapter: Adapter, body: str, plugins: Host) -> Iterat
         return
     told = adapter.metadata
     named = told.get("ss_output_name", "").strip()
+    drawn = resolution(told)
     wanted = {
         "sai_model_spec": ("1.0.1", "the version of ModelSpec"),
         "architecture": (architecture(adapter, plugins), "what the tensors fit"),
         "implementation": (implementation(adapter, plugins), "the code whose module names these are"),
         "title": (named if named not in ("", "None") else path.stem, "ss_output_name" if named else "the file's name"),
-        "resolution": (spec.resolution, "what the base draws"),
+        "resolution": (drawn or spec.resolution, "ss_resolution" if drawn else "what the base draws"),
+        "prediction_type": (prediction(told), "ss_v_parameterization"),
+        "date": (date(told), "when training ended, or began where that is not told"),
         "hash_sha256": (f"0x{body}", "of all that follows the header"),
     }
     for name, (text, why) in wanted.items():

@@ -212,6 +212,12 @@ _UNUSED_XL = (*_SCHEDULE, *(f"conditioner.embedders.{at}.model.logit_scale" for 
 
 _STABILITY = "https://github.com/Stability-AI/generative-models"
 
+
+def _inputs(**channels: int) -> dict[str, tuple[Probe, ...]]:
+    """Return variants told by the channels that the UNet takes in: latents, and beside them a mask, image or depth."""
+    return {name: (Probe(component="unet", module="conv_in", width=width),) for name, width in channels.items()}
+
+
 SD1 = BaseModel(
     id="sd1",
     title="Stable Diffusion 1",
@@ -228,6 +234,7 @@ SD1 = BaseModel(
     ),
     claims=("sd_v1", "sd_1", "sd1", "sd 1", "stable-diffusion-v1"),
     spec=ModelSpec({"": "stable-diffusion-v1"}, _STABILITY, "512x512"),
+    variants=_inputs(base=4, inpainting=9, pix2pix=8),
     unused=_UNUSED,
     blocks=_blocks(_SMALL, ("text_encoder",)),
     presets=_PRESETS,
@@ -250,6 +257,8 @@ SD2 = BaseModel(
     claims=("sd_v2", "sd_2", "sd2", "sd 2", "stable-diffusion-v2"),
     # Whether it is v2-512 or v2-768-v stands in no tensor.
     spec=ModelSpec({"": "stable-diffusion-v2"}, _STABILITY),
+    marks={"ss_v2": "True"},
+    variants=_inputs(base=4, inpainting=9, depth=5),
     unused=_UNUSED,
     blocks=_blocks(_SMALL, ("text_encoder",)),
     presets=_PRESETS,
@@ -273,6 +282,7 @@ SDXL = BaseModel(
     ),
     claims=("sdxl_base_v1-0", "sdxl", "stable-diffusion-xl"),
     spec=ModelSpec({"": "stable-diffusion-xl-v1-base"}, _STABILITY, "1024x1024"),
+    variants=_inputs(base=4, inpainting=9, pix2pix=8),
     unused=_UNUSED_XL,
     blocks=_blocks((True, True, False), ("text_encoder", "text_encoder_2")),
     presets=_PRESETS_XL,
