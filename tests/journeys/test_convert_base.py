@@ -76,6 +76,54 @@ def test_a_single_file_comes_back_byte_for_byte(folder: Callable[[str], Path], t
     assert (tmp_path / "a.safetensors").read_bytes() == (tmp_path / "b.safetensors").read_bytes()
 
 
+@pytest.mark.parametrize("size", ["2KB", "5GiB"])
+def test_shards_hold_what_a_single_file_holds_and_give_it_back(
+    folder: Callable[[str], Path], tmp_path: Path, size: str
+) -> None:
+    lorry.convert_base(lorry.open_base(folder("sdxl")), tmp_path / "a.safetensors", "sgm")
+    new = tmp_path / "new"
+    argv = [str(tmp_path / "a.safetensors"), "--to", "diffusers", "-o", str(new), "--like", str(folder("sdxl"))]
+    result = CliRunner().invoke(cli, ["convert-base", *argv, "--shard-size", size, "--verify"])
+    assert result.exit_code == 0, result.output
+    for part, name in (("unet", "diffusion_pytorch_model"), ("text_encoder", "model")):
+        files = sorted((new / part).glob("*.safetensors"))
+        total = sum(tensor.nbytes for file in files for tensor in load_file(file).values())
+        if size == "5GiB":
+            assert [file.name for file in files] == [f"{name}.safetensors"]
+            assert not list((new / part).glob("*.index.json"))
+            continue
+        assert [file.name for file in files] == [
+            f"{name}-{at:05}-of-{len(files):05}.safetensors" for at in range(1, len(files) + 1)
+        ]
+        held = {file.name: load_file(file) for file in files}
+        index = json.loads((new / part / f"{name}.safetensors.index.json").read_text())
+        assert index["weight_map"] == {key: file for file, tensors in held.items() for key in tensors}
+        assert index["metadata"] == {"total_size": total}
+        assert len(files) > 1
+        assert all(len(each) == 1 or sum(tensor.nbytes for tensor in each.values()) <= 2000 for each in held.values())
+    agree(
+        dict(diffusers.UNet2DConditionModel.from_pretrained(new / "unet").state_dict()),
+        component(folder("sdxl"), "unet")[0],
+    )
+    agree(
+        dict(CLIPTextModel.from_pretrained(new / "text_encoder").state_dict()),
+        component(folder("sdxl"), "text_encoder")[0],
+    )
+    lorry.convert_base(lorry.open_base(new), tmp_path / "b.safetensors", "sgm")
+    assert (tmp_path / "a.safetensors").read_bytes() == (tmp_path / "b.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("layout", "size"), [("ldm", "5GB"), ("diffusers", "0"), ("diffusers", "0.1B"), ("diffusers", "much")]
+)
+def test_a_size_of_shards_that_makes_no_sense_is_refused(
+    folder: Callable[[str], Path], tmp_path: Path, layout: str, size: str
+) -> None:
+    with pytest.raises(InvalidArgument):
+        lorry.convert_base(lorry.open_base(folder("sd1")), tmp_path / "one.safetensors", layout, shard_size=size)
+    assert list(tmp_path.iterdir()) == []
+
+
 def single(folder: Path, tmp_path: Path, layout: str) -> Tensors:
     lorry.convert_base(lorry.open_base(folder), tmp_path / "one.safetensors", layout, lossy=True)
     return load_file(tmp_path / "one.safetensors")

@@ -24,6 +24,11 @@ from lorry.cli.output import count, echo, echo_json
     type=click.Path(exists=True, file_okay=False),
     help="A diffusers folder to take configurations and tokenizers from, for --to diffusers.",
 )
+@click.option(
+    "--shard-size",
+    metavar="SIZE",
+    help="Divide larger components into shards of at most this, as in 5GB, for --to diffusers.",
+)
 @click.option("--verify", is_flag=True, help="Read the result back and compare every byte.")
 @click.option("--lossy", is_flag=True, help="Leave out what the layout has no place for; the result says what.")
 @options.force
@@ -33,6 +38,7 @@ def command(
     layout: str,
     output: str,
     like: str | None,
+    shard_size: str | None,
     verify: bool,
     lossy: bool,
     force: bool,
@@ -48,7 +54,9 @@ def command(
     from lorry.plugin.host import host
 
     opened = open_base(base)
-    done = convert_base(opened, output, layout, like=like, verify=verify, lossy=lossy, force=force)
+    done = convert_base(
+        opened, output, layout, like=like, shard_size=shard_size, verify=verify, lossy=lossy, force=force
+    )
     title = host().base_models()[opened.id].title
     if as_json:
         echo_json(

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from lorry.errors import InvalidArgument
+from lorry.ir.tensor import TensorRef
 
 _WEIGHT_SUFFIXES = (".safetensors", ".bin", ".ckpt", ".pt", ".pth", ".index.json", ".msgpack", ".onnx")
 
@@ -25,6 +27,35 @@ def check_file_name(path: Path) -> None:
 def index_name(shard: str) -> str:
     """Return what the index of a shard and its like is called."""
     return _SHARD.sub("", shard) + ".index.json"
+
+
+def shards(name: str, tensors: Mapping[str, TensorRef], size: int) -> dict[str, dict[str, TensorRef]]:
+    """Divide tensors, in their order, into files of at most `size` bytes of them; a larger tensor has its own.
+
+    The files are called as diffusers and transformers call shards of the file `name`, or that where one will do.
+    """
+    divided: list[dict[str, TensorRef]] = [{}]
+    free = size
+    for key, ref in tensors.items():
+        if ref.nbytes > free and divided[-1]:
+            divided.append({})
+            free = size
+        divided[-1][key] = ref
+        free -= ref.nbytes
+    if len(divided) == 1:
+        return {name: divided[0]}
+    stem, _, suffix = name.rpartition(".")
+    return {f"{stem}-{at:05}-of-{len(divided):05}.{suffix}": each for at, each in enumerate(divided, 1)}
+
+
+def write_index(folder: Path, shards: Mapping[str, Mapping[str, TensorRef]]) -> None:
+    """Write the index that tells which shard holds which tensor."""
+    table = {
+        "metadata": {"total_size": sum(ref.nbytes for held in shards.values() for ref in held.values())},
+        "weight_map": {key: shard for shard, held in shards.items() for key in held},
+    }
+    text = json.dumps(table, indent=2, sort_keys=True) + "\n"
+    (folder / index_name(next(iter(shards)))).write_text(text, encoding="utf-8")
 
 
 def indexes_of(files: Iterable[Path]) -> list[Path]:

@@ -12,7 +12,8 @@ from lorry.ir.tensor_map import TensorMap
 from lorry.ops.bake import check_plain
 from lorry.ops.base import Base, open_base
 from lorry.ops.base_files import read_weights
-from lorry.ops.base_output import check_file_name, copy_rest
+from lorry.ops.base_output import check_file_name, copy_rest, shards, write_index
+from lorry.ops.byte_count import byte_count
 from lorry.ops.layout import FOLDER, Layout, Place
 from lorry.ops.output import replacing
 from lorry.plugin.base_model import BaseModel
@@ -36,6 +37,7 @@ def convert_base(  # noqa: PLR0913  every option is a keyword with a default
     layout: str,
     *,
     like: str | Path | None = None,
+    shard_size: int | str | None = None,
     lossy: bool = False,
     verify: bool = False,
     force: bool = False,
@@ -46,7 +48,8 @@ def convert_base(  # noqa: PLR0913  every option is a keyword with a default
 
     Tensors are streamed and keep dtype and bytes; at most one that is turned about is in memory. The header of the
     component that draws goes along. A folder gets everything but weights (configurations, tokenizers) from the folder
-    `like`, by default from the base itself where that is one. `verify` reads the result back and compares every byte.
+    `like`, by default from the base itself where that is one; a component of more bytes than `shard_size` (a number,
+    or text as "5GB") is divided into shards with an index. `verify` reads the result back and compares every byte.
     `metadata` is added to the header.
 
     Raises UnknownName for a layout the base does not come in, NotRepresentable for tensors that the layout has no
@@ -61,7 +64,10 @@ def convert_base(  # noqa: PLR0913  every option is a keyword with a default
     if lost and not lossy:
         raise NotRepresentable(f"the layout {layout}", lost, "--lossy leaves them out")
     path = Path(path)
+    size = None if shard_size is None else byte_count(shard_size)
     if layout != FOLDER:
+        if size is not None:
+            raise InvalidArgument(f"only folders hold shards; leave --shard-size out, or say --to {FOLDER}")
         if like is not None:
             raise InvalidArgument(f"{like}: a single file holds weights alone; leave --like out, or say --to {FOLDER}")
         check_file_name(path)
@@ -69,7 +75,7 @@ def convert_base(  # noqa: PLR0913  every option is a keyword with a default
         written = TensorMap(tensors=named.tensors, metadata={**_header(base, model, plugins), **(metadata or {})})
         if layout == FOLDER:
             _copy_rest(base, Path(like) if like is not None else base.path, draft, model)
-            _write_folder(written, draft, model, plugins)
+            _write_folder(written, draft, model, size, plugins)
         else:
             _write(written, draft, plugins)
         if verify:
@@ -118,15 +124,20 @@ def _copy_rest(base: Base, source: Path, path: Path, model: BaseModel) -> None:
         path.mkdir()
 
 
-def _write_folder(written: TensorMap, path: Path, model: BaseModel, plugins: Host) -> None:
-    """Write one file a component, named as diffusers and transformers name theirs; the header goes to the first."""
+def _write_folder(written: TensorMap, path: Path, model: BaseModel, size: int | None, plugins: Host) -> None:
+    """Write each component in one file or shards, as diffusers and transformers do; the header goes to the first."""
     for name in dict.fromkeys(key.partition(".")[0] for key in written.tensors):
         own = {key.partition(".")[2]: ref for key, ref in written.tensors.items() if key.startswith(f"{name}.")}
         metadata = {**(written.metadata if name == model.components[0].name else {}), "format": "pt"}
         component = model.component(name)
         file = "model" if component and component.tokenizer else "diffusion_pytorch_model"
         (path / name).mkdir(exist_ok=True)
-        _write(TensorMap(tensors=own, metadata=metadata), path / name / f"{file}.safetensors", plugins)
+        whole = f"{file}.safetensors"
+        files = {whole: own} if size is None else shards(whole, own, size)
+        for shard, held in files.items():
+            _write(TensorMap(tensors=held, metadata=metadata), path / name / shard, plugins)
+        if len(files) > 1:
+            write_index(path / name, files)
 
 
 def _write(tensors: TensorMap, path: Path, plugins: Host) -> None:

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from typing import NamedTuple
 
 from lorry.algebra.ranks import Rank, kept_energy, relative_error, value_ratio
 from lorry.errors import InvalidArgument
+from lorry.ops.byte_count import byte_count
 
 DEFAULT_RANK = 32
-
-_UNITS = {
-    "": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30,
-}  # fmt: skip
 
 
 class Aim(NamedTuple):
@@ -42,7 +38,7 @@ def rank_aim(
     ((name, value),) = chosen.items()
     told = f"{name} {value}"
     if size is not None:
-        return Aim(told, size=_bytes(size))
+        return Aim(told, size=byte_count(size))
     if energy is not None:
         return Aim(told, kept_energy(energy))
     if error is not None:
@@ -53,11 +49,3 @@ def rank_aim(
     if number < 1:
         raise InvalidArgument(f"{rank} is no rank; give 1 or more")
     return Aim(told, number)
-
-
-def _bytes(size: int | str) -> int:
-    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-zA-Z]*)\s*", str(size))
-    unit = _UNITS.get(found[2].upper()) if found else None
-    if found is None or unit is None or not float(found[1]):
-        raise InvalidArgument(f"{size!r} is no size; give bytes or a unit, as in 50MB")
-    return int(float(found[1]) * unit)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -15,7 +14,7 @@ from lorry.ir.tensor import TensorRef
 from lorry.ir.tensor_map import TensorMap
 from lorry.ops.bake import Baked
 from lorry.ops.base_files import read_weights
-from lorry.ops.base_output import check_file_name, copy_rest, index_name, indexes_of, safetensors_name
+from lorry.ops.base_output import check_file_name, copy_rest, indexes_of, safetensors_name, write_index
 from lorry.ops.convert_base import Rewritten, convert_base
 from lorry.ops.originals import ChangedFile, keep_originals, originals_of
 from lorry.ops.output import check_target, replacing
@@ -151,8 +150,7 @@ class _Weights:
         folder.mkdir(parents=True, exist_ok=True)
         changed = {file: self._changed(file) for file in self._files}
         rewritten: dict[Path, ChangedFile] = {}
-        index: dict[str, str] = {}
-        size = 0
+        written: dict[str, Mapping[str, TensorRef]] = {}
         for file in self._files:
             place = folder / (safetensors_name(file.name) if any(changed.values()) else file.name)
             if changed[file] or place.name != file.name:
@@ -160,16 +158,12 @@ class _Weights:
             if not self._finished(file, place, copied=file not in rewritten):
                 with replacing(place, force=True) as draft:
                     self.rewrite(file, draft) if file in rewritten else shutil.copyfile(file, draft)
-            tensors = read_weights(place, self.baked.plugins).tensors
-            index |= dict.fromkeys(tensors, place.name)
-            size += sum(ref.nbytes for ref in tensors.values())
+            written[place.name] = read_weights(place, self.baked.plugins).tensors
         if not rewritten:
             for listed in indexes_of(self._files):
                 shutil.copyfile(listed, folder / listed.name)
         elif len(self._files) > 1:
-            table = {"metadata": {"total_size": size}, "weight_map": index}
-            text = json.dumps(table, indent=2, sort_keys=True) + "\n"
-            (folder / index_name(place.name)).write_text(text, encoding="utf-8")
+            write_index(folder, written)
         return rewritten
 
     def rewrite(self, file: Path, draft: Path) -> ChangedFile:
