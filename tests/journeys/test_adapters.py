@@ -157,3 +157,14 @@ def test_plugins_are_listed(command: Command) -> None:
     assert found["kohya"]["provides"] == {"dialects": ["kohya"]}
     assert not any(each["error"] for each in found.values())
     assert "kohya" in command("plugins").out
+
+
+@pytest.mark.parametrize("name", ["out.pt", "out.ckpt", "out.bin", "out.safetensors"])
+def test_the_suffix_chooses_the_container(name: str, command: Command, tmp_path: Path) -> None:
+    tensors = kohya()
+    source = write(tmp_path / "in.safetensors", tensors, {"format": "pt"})
+    assert command("convert", source, "--to", "kohya", "-o", tmp_path / name).code == 0
+    out = tmp_path / name
+    found = load_file(out) if name.endswith("safetensors") else torch.load(out, weights_only=True)
+    assert found.keys() == tensors.keys()
+    assert all(torch.equal(found[key], tensors[key]) for key in tensors)

@@ -223,3 +223,35 @@ def test_what_the_system_refuses_elsewhere_is_told_of_that_place(tmp_path: Path)
 
     with pytest.raises(PermissionError, match="another"):
         write()
+
+
+@pytest.mark.parametrize("at", [1, 2])
+def test_an_interrupt_while_a_folder_is_replaced_loses_nothing(
+    at: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_folder(tmp_path / "out", "old")
+    rename, calls = Path.rename, iter(range(1, 9))
+
+    def interrupted(path: Path, to: Path) -> Path:
+        if next(calls) == at:
+            raise KeyboardInterrupt
+        return rename(path, to)
+
+    def replace() -> None:
+        with monkeypatch.context() as patched, replacing(tmp_path / "out", force=True) as draft:
+            make_folder(draft, "new")
+            patched.setattr(Path, "rename", interrupted)
+
+    with pytest.raises(KeyboardInterrupt):
+        replace()
+    monkeypatch.undo()
+    assert content(tmp_path / "out") == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_what_an_interrupted_removal_left_is_removed_the_next_time(tmp_path: Path) -> None:
+    make_folder(tmp_path / "out", "old")
+    make_folder(tmp_path / ".out.0123abcd.old", "older")
+    with replacing(tmp_path / "out", force=True) as draft:
+        make_folder(draft, "new")
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]

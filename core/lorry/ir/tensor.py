@@ -11,7 +11,7 @@ import math
 import struct
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
 from lorry.errors import InvalidArgument, MissingExtra
@@ -50,7 +50,10 @@ class Source(Protocol):
 class MemorySource(NamedTuple):
     """Bytes held in memory."""
 
-    data: bytes = field(repr=False)
+    data: bytes
+
+    def __repr__(self) -> str:
+        return f"MemorySource({len(self.data):,} bytes)"
 
     def read_into(self, start: int, buffer: memoryview) -> None:
         """Fill `buffer` with the bytes from `start`."""

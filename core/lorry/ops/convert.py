@@ -50,12 +50,15 @@ def convert(  # noqa: PLR0913  every option is a keyword with a default
     as it was.
     """
     plugins, target = plugins or host(), Path(path)
-    check_name(target, chosen(format, plugins, target)[1], plugins)
+    dialect, container = chosen(format, plugins, target)
+    check_name(target, container, plugins)
     undone = _returns(adapter, format) or _same_dialect(adapter, format)
     told = {} if undone else recipe("convert", [(adapter, 1.0)], {"format": format, "dtype": dtype})
     with replacing(target, force=force) as draft:
+        # The draft has another suffix than the target, which may have chosen the container.
+        full = f"{dialect.name}+{container.name}"
         saved = save(
-            adapter, draft, format, dtype=dtype, lossy=lossy, rank=rank, base=base, metadata=told, plugins=plugins
+            adapter, draft, full, dtype=dtype, lossy=lossy, rank=rank, base=base, metadata=told, plugins=plugins
         )
         changed = {**saved.lost, **saved.approximated}
         proof = _prove(adapter, draft, base, plugins).without(changed) if verify else None

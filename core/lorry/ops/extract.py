@@ -12,10 +12,10 @@ from lorry.errors import Incompatible, InvalidArgument
 from lorry.ir.adapter import Adapter
 from lorry.ir.tensor import require_torch
 from lorry.ops.base import Base, open_base
+from lorry.ops.extract_finished import Finished, FinishedInFolder, FinishedInMemory
 from lorry.ops.extract_layer import UNCHANGED, cut_pairs
 from lorry.ops.extract_pairs import LOW_RANK, Forms, Pair, match
 from lorry.ops.extract_result import highest_rank, layers_of, own_dtype, spread_size, told
-from lorry.ops.extract_store import FolderStore, MemoryStore, Store
 from lorry.ops.extract_tokens import new_tokens
 from lorry.ops.rank_aim import Aim, rank_aim
 from lorry.ops.rank_report import RankReport
@@ -101,7 +101,7 @@ class Extraction:
         self._pairs, self._left_out = match(self._tuned, self._base, self._model, forms)
         self._dtype = dtype or own_dtype(self._pairs)
         self._rank = highest_rank(self._pairs, aim.size, self._dtype) if aim.size else aim.rank
-        self._store: Store = FolderStore(folder, self._what()) if folder else MemoryStore()
+        self._finished: Finished = FinishedInFolder(folder, self._what()) if folder else FinishedInMemory()
 
     @property
     def total(self) -> int:
@@ -111,22 +111,22 @@ class Extraction:
     @property
     def done(self) -> int:
         """How many of them are finished."""
-        return sum(map(self._store.has, range(self.total)))
+        return sum(map(self._finished.has, range(self.total)))
 
     def run(self) -> Iterator[Pair]:
         """Finish every layer that is not yet finished, and yield each."""
         scratch = Scratch()
         for numbers in self._groups():
-            todo = [at for at in numbers if not self._store.has(at)]
+            todo = [at for at in numbers if not self._finished.has(at)]
             if todo:
                 pieces = cut_pairs([self._pairs[at] for at in todo], self._rank, scratch, self._device)
                 for at, piece in zip(todo, pieces, strict=True):
-                    self._store.put(at, piece)
+                    self._finished.put(at, piece)
             yield from (self._pairs[at] for at in numbers)
 
     def finish(self) -> Extracted:
         """Make the adapter of all layers, once `run` has been exhausted; raise Incompatible for equal models."""
-        found = [(pair, self._store.get(at)) for at, pair in enumerate(self._pairs)]
+        found = [(pair, self._finished.get(at)) for at, pair in enumerate(self._pairs)]
         pieces = [(pair, piece) for pair, piece in found if piece.form != UNCHANGED]
         tokens = new_tokens(self._tuned, self._base, self._model) if self._forms.others else {}
         if not pieces and not tokens:
@@ -141,7 +141,7 @@ class Extraction:
 
     def clear(self) -> None:
         """Forget finished layers, once the adapter is written."""
-        self._store.clear()
+        self._finished.clear()
 
     def _groups(self) -> Iterator[list[int]]:
         """Yield the numbers of pairs to work on together: one by one, or several of one shape on an accelerator."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import secrets
 import shutil
@@ -131,14 +132,15 @@ def _move_new(draft: Path, target: Path) -> None:
 
 
 def _replace_folder(draft: Path, target: Path) -> None:
-    """Move the old one aside first: a folder cannot be renamed onto another."""
+    """Move the old one aside first: a folder cannot be renamed onto another. Ctrl-C too puts it back."""
     aside = target.parent / f".{target.name}.{secrets.token_hex(4)}.old"
-    if _exists(target):
-        target.rename(aside)
     try:
+        if _exists(target):
+            target.rename(aside)
         draft.rename(target)
-    except OSError:
-        if _exists(aside):
+    except BaseException:
+        if _exists(aside) and not _exists(target):
             aside.rename(target)
         raise
-    remove(aside)
+    for old in target.parent.glob(f".{glob.escape(target.name)}.{'?' * 8}.old"):  # of interrupted removals too
+        remove(old)

@@ -26,11 +26,11 @@ from lorry.plugin.dialect import Dialect
 from lorry.plugin.host import Host, host
 
 if TYPE_CHECKING:
-    from lorry.ops.approximate import (
-        Approximated,
-        Approximation,
-    )  # imported where it is used: most savings lose nothing
+    from lorry.ops.approximate import Approximated, Approximation
     from lorry.ops.base import Base
+
+_MADE_FOR = "format"
+"""The header entry "format: pt" of safetensors' own functions, which a pickle of torch's need not say."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -220,7 +220,7 @@ def _header_left(made: TensorMap, dialect: Dialect, container: Container, *, los
     if container.metadata:
         return {}
     own = dialect.header.metadata if dialect.header else ()
-    left = made.metadata.keys() - {ORIGIN_KEY, RECIPE_KEY} - dialect.metadata.keys()
+    left = made.metadata.keys() - {ORIGIN_KEY, RECIPE_KEY, _MADE_FOR} - dialect.metadata.keys()
     told = {key: f"{container.title} has no header" for key in made.metadata if key in left}
     if needed := {key: f"the scale stands in it, and {why}" for key, why in told.items() if key in own}:
         raise NotRepresentable(f"{dialect.title} in {container.title}", needed)

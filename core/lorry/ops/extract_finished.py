@@ -14,7 +14,7 @@ from lorry.ops.output import remove
 _WHAT = "extraction.json"
 
 
-class Store(Protocol):
+class Finished(Protocol):
     """Finished layers by number."""
 
     def has(self, at: int) -> bool:
@@ -32,7 +32,7 @@ class Store(Protocol):
         """Forget all of them, once nothing needs them any more."""
 
 
-class MemoryStore:
+class FinishedInMemory:
     """Keeps finished layers in memory."""
 
     def __init__(self) -> None:
@@ -55,7 +55,7 @@ class MemoryStore:
         self._pieces.clear()
 
 
-class FolderStore:
+class FinishedInFolder:
     """Keeps each finished layer in a file of its own, whole or not at all.
 
     `what` tells what is extracted, from what and how: a folder of another extraction is emptied first. Raises
