@@ -14,12 +14,14 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 import lorry
+from lorry_plugins.backends import toybox
 from lorry_plugins.backends.toybox import bases
 from tests.support.checkpoints import save
 from tests.support.files import kohya, write
 
 from .conftest import Command
 
+ADAPTERS = Path(toybox.__file__).parent / "adapters"
 UNET = Path("unet/diffusion_pytorch_model.safetensors")
 
 
@@ -165,6 +167,30 @@ def test_one_after_the_other(command: Command, single: Path, cat: Path, tmp_path
     assert told["base"]["recipe"]["inputs"][0]["weight"] == 1.0
     assert command("bake", "--undo", two, "-o", tmp_path / "back.safetensors").code == 0
     assert (tmp_path / "back.safetensors").read_bytes() == one.read_bytes()
+
+
+@pytest.mark.parametrize("keep", [[], ["--keep-originals"]])
+def test_the_last_of_two_bakes_that_changed_other_files(keep: list[str], command: Command, tmp_path: Path) -> None:
+    one, two, undone = tmp_path / "one", tmp_path / "two", tmp_path / "undone"
+    assert command("bake", "toybox-sd", ADAPTERS / "raccoon.safetensors", "-o", one).code == 0  # a token, and the U-Net
+    assert command("bake", one, ADAPTERS / "style.safetensors", "-o", two, *keep).code == 0  # the U-Net alone
+    before = files(one)
+    if keep:
+        one.rename(tmp_path / "gone")
+    done = command("bake", "--undo", two, "-o", undone, "--json")
+    assert done.code == 0, done.err
+    assert files(undone) == before
+    assert (done.json["from_originals"], done.json["from_base"]) == ((1, 0) if keep else (0, 1))
+
+
+def test_files_of_two_bakes_put_together(command: Command, folder: Path, cat: Path, tmp_path: Path) -> None:
+    one, two = tmp_path / "one", tmp_path / "two"
+    assert command("bake", folder, cat, "-o", one).code == 0
+    assert command("bake", folder, f"{cat}:0.5", "-o", two, "--dtype", "F16").code == 0
+    shutil.copyfile(one / UNET, two / UNET)
+    done = command("bake", "--undo", two, "-o", tmp_path / "undone")
+    assert (done.code, "several bakes" in done.line) == (1, True), done.err
+    assert not (tmp_path / "undone").exists()
 
 
 def test_another_layout_is_undone_from_the_base(command: Command, folder: Path, cat: Path, tmp_path: Path) -> None:

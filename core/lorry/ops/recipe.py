@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -42,7 +42,7 @@ def recipe(
 def told_base(base: Base, output: Path, plugins: Host) -> dict[str, Any]:
     """Tell a base by id and name, by its path as seen from the output's folder, and by the digest of every file.
 
-    A base that has a recipe itself brings it along.
+    A base that has a recipe itself brings it along, unless it is put together from files of several bakes.
 
     Files are those that are written again: weights that were opened, and in a folder what is beside them. A base
     that is one file has it under the name "".
@@ -56,10 +56,31 @@ def told_base(base: Base, output: Path, plugins: Host) -> dict[str, Any]:
         "files": {name: digest(file) for name, file in sorted(named.items())},
     }
     own = (read_weights(file, plugins).metadata.get(RECIPE_KEY) for file in base.files)
-    if before := next(filter(None, own), None):
-        with suppress(ValueError):  # a stranger's, which may be anything
-            told["recipe"] = json.loads(before)
+    last = newest(filter(None, own))
+    if len(last) == 1:
+        told["recipe"] = json.loads(last[0])
     return told
+
+
+def newest(recipes: Iterable[str]) -> list[str]:
+    """Return the recipes that no other of them was made on: one, unless files of several bakes were put together.
+
+    A file that a bake leaves as it is keeps the recipe of an earlier one, which the later one tells under its base.
+    What is not JSON is a stranger's and is left out.
+    """
+    told: dict[str, Any] = {}
+    for text in recipes:
+        with suppress(ValueError, RecursionError):
+            told[text] = json.loads(text)
+    older = [before for each in told.values() for before in _before(each)]
+    return [text for text, each in told.items() if each not in older]
+
+
+def _before(told: Any) -> Iterator[Any]:  # noqa: ANN401  a stranger's may be anything
+    """Yield the recipe that the base of a recipe has, then the one that its base has, and so on."""
+    while isinstance(told, dict) and isinstance(base := told.get("base"), dict) and "recipe" in base:
+        told = base["recipe"]
+        yield told
 
 
 def file_sha256(path: Path) -> str:

@@ -13,7 +13,7 @@ from lorry.ops.base import find_base
 from lorry.ops.base_files import base_files, read_weights
 from lorry.ops.originals import Originals, originals_of
 from lorry.ops.output import replacing
-from lorry.ops.recipe import digest
+from lorry.ops.recipe import digest, newest
 from lorry.ops.style import RECIPE_KEY
 from lorry.plugin.host import Host, host
 
@@ -86,21 +86,27 @@ class _Told(NamedTuple):
 
 
 def _recipe(baked: Path, plugins: Host) -> tuple[_Told, set[str]]:
-    """Return what the headers of a baked file or folder tell, and which files those are."""
+    """Return what the headers of the last bake tell, and which files have them."""
     found = dict(_headers(baked, plugins))
     if not found:
         raise InvalidFile(f"{baked} has no recipe of lorry bake in its header; only what lorry baked can be undone")
+    last = newest(found.values())
+    if len(last) > 1:
+        raise InvalidFile(
+            f"{baked} is put together from files of several bakes, and none was made on the others; "
+            "only one bake can be undone, in what it wrote"
+        )
     try:
-        told: Any = json.loads(next(iter(found.values())))
+        told: Any = json.loads(last[0])
         base = told["base"]
         files = {str(name): str(wanted) for name, wanted in base["files"].items()}
         where = _Told(str(base["name"]), str(base["path"]), files)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise InvalidFile(f"{baked} has a recipe that tells of no base; only what lorry baked can be undone") from error
     for name in files:
         if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts or "\\" in name or "\0" in name:
             raise InvalidFile(f"{baked} has a recipe with a file outside its folder, {name!r}; nothing was written")
-    return where, set(found)
+    return where, {name for name, text in found.items() if text in last}
 
 
 def _headers(baked: Path, plugins: Host) -> Iterator[tuple[str, str]]:
