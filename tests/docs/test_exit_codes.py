@@ -122,7 +122,7 @@ def without_torch(folder: Path) -> Call:
     )
     (folder / "sitecustomize.py").write_text(hide)
     one = lora(folder / "one.safetensors")
-    return call("bake", "toybox-sd", one, "-o", folder / "baked", PYTHONPATH=str(folder))
+    return call("bake", "toybox-sd", one, "-o", folder / "baked", PYTHONPATH=str(folder), PYTHONDONTWRITEBYTECODE="1")
 
 
 def published_twice(folder: Path) -> Call:
