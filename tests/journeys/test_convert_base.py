@@ -113,6 +113,19 @@ def test_shards_hold_what_a_single_file_holds_and_give_it_back(
     assert (tmp_path / "a.safetensors").read_bytes() == (tmp_path / "b.safetensors").read_bytes()
 
 
+def test_the_toybox_goes_through_shards_and_back(tmp_path: Path) -> None:
+    def convert(base: str | Path, layout: str, output: str, *options: str) -> Path:
+        argv = ["convert-base", str(base), "--to", layout, "-o", str(tmp_path / output), *options]
+        result = CliRunner().invoke(cli, argv)
+        assert result.exit_code == 0, result.output
+        return tmp_path / output
+
+    one = convert("toybox-flux", "comfy", "one.safetensors", "--lossy")
+    sharded = convert(one, "diffusers", "folder", "--shard-size", "200KB", "--verify")
+    assert len(list((sharded / "transformer").glob("*-of-*.safetensors"))) > 1
+    assert convert(sharded, "comfy", "again.safetensors").read_bytes() == one.read_bytes()
+
+
 @pytest.mark.parametrize(
     ("layout", "size"), [("ldm", "5GB"), ("diffusers", "0"), ("diffusers", "0.1B"), ("diffusers", "much")]
 )

@@ -105,10 +105,10 @@ class BaseModel:
     The names are frozen: a change of one is a new `version`, and manifests record "id@version". `claims`
     are how headers begin to call it (ss_base_model_version, modelspec.architecture), in lower case, the first one
     written: evidence where names and shapes leave a doubt, never against them. `spec` is for the headers lorry
-    writes, and so are `marks`, entries that tools know the base by beside its name (ss_v2).
-    `variants` are the published models of the family, each with the probes
-    that tell it from the others; here a width is exact. `unused` are keys of single files, or the beginnings
-    of some, that drawing does not need (constants of the noise schedule), so that leaving them out is no loss.
+    writes, and so are `marks`, entries that tools know the base by beside its name (ss_v2). `variants` are the
+    published models of the family, each with the probes that tell it from the others; here a width is exact.
+    `unused` are keys of single files, or the beginnings of some, that drawing does not need (constants of the
+    noise schedule), so that leaving them out is no loss.
     `blocks` names groups of modules as people do ("IN04"): each is a list of beginnings of "component.module".
     `dialect` is what adapters for it are mostly published in, and what new ones are written in where none is asked for.
     `presets` names weights, in the grammar of core/lorry/ops/selection.py.
