@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lorry.errors import NotFound
+from lorry.errors import NotFound, VerificationFailed
 from lorry_registry.bases import Bases
 from lorry_registry.card import Card
 from lorry_registry.notes import Note
@@ -95,25 +95,37 @@ class Registry:
         found = self.store.resolve(Reference.parse(reference)).reference
         return self.store.records(found).note(found.exact())
 
-    def yank(self, reference: str, reason: str = "", *, replaced_by: str | None = None) -> bool:
+    def yank(self, reference: str, reason: str | None = None, *, replaced_by: str | None = None) -> bool:
         """Let no range, alias or bare name find an exact version any more; return whether that is new.
 
-        Its bytes stay, and its exact number finds it with a warning. Raises InvalidArgument where the reference
-        is not exact.
+        Its bytes stay, and its exact number finds it with a warning. A reason that was given before stays where none
+        is given now. Raises InvalidArgument where the reference is not exact.
         """
-        return self._say(reference, "yank", yanked=reason, replaced_by=replaced_by)
+        return self._say(reference, "yank", yanked=self._reason(reference, reason, "yanked"), replaced_by=replaced_by)
 
     def unyank(self, reference: str) -> bool:
         """Take a yank back; return whether there was one."""
         return self._say(reference, "unyank", yanked=None)
 
-    def deprecate(self, reference: str, reason: str = "", *, replaced_by: str | None = None) -> bool:
-        """Warn whoever uses an exact version; return whether that is new."""
-        return self._say(reference, "deprecate", deprecated=reason, replaced_by=replaced_by)
+    def deprecate(self, reference: str, reason: str | None = None, *, replaced_by: str | None = None) -> bool:
+        """Warn whoever uses an exact version; return whether that is new. A reason from before stays."""
+        told = self._reason(reference, reason, "deprecated")
+        return self._say(reference, "deprecate", deprecated=told, replaced_by=replaced_by)
 
     def undeprecate(self, reference: str) -> bool:
         """Take a deprecation back; return whether there was one."""
         return self._say(reference, "undeprecate", deprecated=None)
+
+    def _reason(self, reference: str, given: str | None, field: str) -> str:
+        if given is not None:
+            return given
+        target = Reference.parse(reference)
+        target.exact()
+        try:
+            before: str | None = getattr(self.note(reference), field)
+        except VerificationFailed:  # a damaged note, which is mended by a new one
+            before = None
+        return before or ""
 
     def _say(self, reference: str, event: str, *, replaced_by: str | None = None, **said: str | None) -> bool:
         if replaced_by is not None:

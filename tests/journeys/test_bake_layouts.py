@@ -11,10 +11,13 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 import lorry
+from lorry_plugins.backends import toybox
 from tests.support.checkpoints import save
 from tests.support.files import DIFFUSERS, kohya, write
 
 from .conftest import Command
+
+STYLE = Path(toybox.__file__).parent / "adapters" / "style.safetensors"
 
 FLUX = "lora_unet_double_blocks_0_img_attn_qkv"
 """A module of which FLUX.1's own layout has one, and we have three."""
@@ -108,3 +111,12 @@ def test_learned_tokens_want_the_base_in_its_own_layout(command: Command, base: 
     assert done.code == 5
     assert "convert the base first" in done.line
     assert not (tmp_path / "out.safetensors").exists()
+
+
+@pytest.mark.parametrize("lossy", [[], ["--lossy"]])
+def test_what_was_baked_is_never_left_out(lossy: list[str], command: Command, tmp_path: Path) -> None:
+    out = tmp_path / "out.safetensors"
+    done = command("bake", "toybox-sd", STYLE, "-o", out, "--to", "ldm", *lossy)
+    assert (done.code, "cannot hold 1 " in done.line, "unet has no" in done.line) == (5, True, True), done.err
+    assert "--lossy" not in done.line
+    assert not out.exists()

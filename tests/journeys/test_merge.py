@@ -105,6 +105,15 @@ def test_any_number_is_compared_and_drawn(command: Command, cat: Path, dog: Path
     assert refused.code == 4
 
 
+@pytest.mark.parametrize("method", ["sum", "svd", "ties", "knots", "orthogonal", "linear-factors"])
+@pytest.mark.parametrize("weight", ["1e300", "-1e39"])
+def test_weights_beyond_float32_are_refused(command: Command, cat: Path, out: Path, method: str, weight: str) -> None:
+    for adapters in ([f"{cat}:{weight}", cat], [cat, cat, "--weights", weight], [f"{cat}:{weight}"]):
+        done = command("merge", *adapters, "-o", out, "--method", method)
+        assert (done.code, "outgrows float32" in done.line) == (2, True), done.err
+        assert not out.exists()
+
+
 BAD = {
     "unknown method": (["--method", "tiess"], 3, "did you mean 'ties'"),
     "unknown option": (["--method", "ties", "--set", "densty=0.5"], 2, "did you mean 'density'"),

@@ -85,6 +85,12 @@ def test_notes_are_of_versions_that_are_there(change: Callable[[Registry, str], 
         change(several, "demo/cat@9.0.0")
 
 
+def test_a_reason_stays_where_none_is_given(several: Registry) -> None:
+    several.yank("demo/cat@2.0.0", "dogs")
+    assert several.yank("demo/cat@2.0.0") is False
+    assert several.note("demo/cat@2.0.0").yanked == "dogs"
+
+
 def test_a_damaged_note_is_told_and_mended(several: Registry, home: Path) -> None:
     several.yank("demo/cat@2.0.0")
     (home / "names/demo/cat/notes/2.0.0").write_bytes(b"\0" * 40)

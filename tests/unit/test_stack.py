@@ -9,9 +9,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lorry.errors import Incompatible
+from lorry.errors import Incompatible, InvalidArgument
 from lorry.ir import Layer, TensorRef
-from lorry.ops.stack import flattened, stack
+from lorry.ops.stack import flattened, folded, stack
 from lorry_plugins.adapters.lora import LORA
 
 
@@ -84,3 +84,12 @@ def test_a_tucker_core_is_multiplied_out_at_the_same_scale() -> None:
     plain = flattened(layer, LORA)
     assert (set(plain.slots), plain.scale) == ({"down", "up"}, 0.5)
     torch.testing.assert_close(delta(plain), delta(layer))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
+def test_what_outgrows_float32_is_refused(dtype: torch.dtype) -> None:
+    layer = lora(2, dtype=dtype)
+    with pytest.raises(InvalidArgument, match="outgrows float32"):
+        stack([(layer, 1e300), (layer, 1.0)], LORA)
+    with pytest.raises(InvalidArgument, match="outgrows float32"):
+        folded(replace(layer, scale=1e300), LORA)

@@ -87,18 +87,17 @@ class Change:
         """Return the changed weight in `dtype`, on the device; a kind may have given it another shape."""
         pristine = weight.to(self.device, _wide(weight))
         total = pristine.clone()
-        for layer, strength in self.layers:
+        for layer, strength in sorted(self.layers, key=lambda each: self._kind(each[0]).changes_shape):
             kind = self._kind(layer)
             if kind.factors is not None:
                 down, up = kind.factors(layer)
                 total.view(up.shape[0], -1).addmm_(up.to(total), down.to(total), alpha=strength * layer.scale)
             elif kind.apply is not None:
                 changed = kind.apply(pristine, layer)
-                pristine, total = widened(pristine, changed.shape), widened(total, changed.shape)
-                total += strength * (changed - pristine)
+                total = added(total, strength * (changed - widened(pristine, changed.shape)))
             else:
                 raise Incompatible(f"{kind.title}, at {self.name}, changes no weight")
-        self._check(total, pristine, dtype)
+        self._check(total, widened(pristine, total.shape), dtype)
         return total.to(dtype)
 
     def ref(self, weight: TensorRef, dtype: str) -> TensorRef:
@@ -222,6 +221,12 @@ def widened(tensor: Tensor, shape: Sequence[int]) -> Tensor:
     wide = tensor.new_zeros(shape)
     wide[tuple(slice(size) for size in tensor.shape)] = tensor
     return wide
+
+
+def added(one: Tensor, two: Tensor) -> Tensor:
+    """Return the sum of two tensors, each within zeros where the other is larger."""
+    shape = [max(sizes) for sizes in zip(one.shape, two.shape, strict=True)]
+    return widened(one, shape) + widened(two, shape)
 
 
 def _wide(weight: Tensor) -> torch.dtype:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,6 +42,7 @@ def convert_base(  # noqa: PLR0913  every option is a keyword with a default
     verify: bool = False,
     force: bool = False,
     metadata: Mapping[str, str] | None = None,
+    required: Collection[str] = (),
     plugins: Host | None = None,
 ) -> Rewritten:
     """Write a base in a layout its table declares: a single safetensors file, or for "diffusers" a folder.
@@ -50,10 +51,10 @@ def convert_base(  # noqa: PLR0913  every option is a keyword with a default
     component that draws goes along. A folder gets everything but weights (configurations, tokenizers) from the folder
     `like`, by default from the base itself where that is one; a component of more bytes than `shard_size` (a number,
     or text as "5GB") is divided into shards with an index. `verify` reads the result back and compares every byte.
-    `metadata` is added to the header.
+    `metadata` is added to the header. The tensors named in `required` are not left out, `lossy` or not.
 
     Raises UnknownName for a layout the base does not come in, NotRepresentable for tensors that the layout has no
-    place for, unless `lossy`, Incompatible for quantised weights, and VerificationFailed.
+    place for, unless `lossy` and not `required`, Incompatible for quantised weights, and VerificationFailed.
     """
     plugins = plugins or host()
     check_plain(base)
@@ -61,6 +62,8 @@ def convert_base(  # noqa: PLR0913  every option is a keyword with a default
     named = _Renamed(base, Layout(model, layout))
     unused = tuple(key for key in base.unmapped if key.startswith(model.unused))
     lost = {**named.lost, **{key: why for key, why in base.unmapped.items() if key not in unused}}
+    if needed := {key: why for key, why in named.lost.items() if _holds_any(key, required)}:
+        raise NotRepresentable(f"the layout {layout}", needed, "what was changed is there; choose another layout")
     if lost and not lossy:
         raise NotRepresentable(f"the layout {layout}", lost, "--lossy leaves them out")
     path = Path(path)
@@ -81,6 +84,11 @@ def convert_base(  # noqa: PLR0913  every option is a keyword with a default
         if verify:
             _verify(base, draft, named, plugins)
     return Rewritten(path=path, layout=layout, tensors=len(named.tensors), lost=lost, unused=unused)
+
+
+def _holds_any(lost: str, names: Collection[str]) -> bool:
+    """Tell whether what was lost, a component or a tensor, is or holds any tensor of some names."""
+    return any(name == lost or name.startswith(f"{lost}.") for name in names)
 
 
 class _Renamed:

@@ -18,7 +18,7 @@ from lorry.ir.module_path import ModulePath
 from lorry.ir.tensor import require_torch
 from lorry.ir.token import Token
 from lorry.ops.base import Base
-from lorry.ops.change import widened
+from lorry.ops.change import added, widened
 from lorry.plugin.host import Host, host
 from lorry.plugin.kind import Factors, Kind
 
@@ -183,7 +183,7 @@ class _Comparison:
             apply = self._kind(layer).apply
             if apply is not None:
                 changed = apply(weight, layer)
-                total = widened(total, changed.shape) + (changed - widened(weight, changed.shape)).double()
+                total = added(total, (changed - widened(weight, changed.shape)).double())
         return total
 
 

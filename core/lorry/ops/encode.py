@@ -68,12 +68,19 @@ class Encoder:
         fields = self._header([each.named for each in named])
         refused = self.lost.keys() - before
         tensors: dict[str, TensorRef] = {}
+        owners: dict[str, str] = {}
         for each in named:
             path = str(each.named.path)
             if path in refused:
                 continue
+            stem = self._grammar.stem(each.named.prefix, each.target)
+            owner = owners.setdefault(stem, each.named.path.component)
+            if owner != each.named.path.component:
+                self.lost[path] = f"{stem} is the name of a module of {owner} already"
+                continue
             made = self._slots(*each)
-            if any(key in tensors and not tensors[key].same(ref) for key, ref in made.items()):
+            shared = each.spelled.spelling.shared
+            if any(key in tensors and not (key in shared and tensors[key].same(ref)) for key, ref in made.items()):
                 self.lost[path] = f"{min(made.keys() & tensors.keys())} is the name of another layer already"
             else:
                 tensors |= made

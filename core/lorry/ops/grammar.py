@@ -94,7 +94,11 @@ class Grammar:
 
     def key(self, prefix: str, target: Target, suffix: str) -> str:
         """Spell a key."""
-        return f"{self._lead(prefix)}{target.name}.{suffix}"
+        return f"{self.stem(prefix, target)}.{suffix}"
+
+    def stem(self, prefix: str, target: Target) -> str:
+        """Spell the part of a key before the suffix."""
+        return f"{self._lead(prefix)}{target.name}"
 
     def naming(self, component: str) -> Naming | None:
         """Return how the dialect names a component, or None where it does not."""

@@ -104,6 +104,9 @@ def _ask(source: TensorMap, plugins: Host, only: str | None, shapes: Shapes | No
 
 
 def _score(dialect: str, base: BaseModel, source: TensorMap, draft: Draft, plugins: Host) -> Candidate:
+    if draft.broken:
+        error = next(iter(draft.broken.values()))
+        return Candidate(dialect=dialect, base=base.id, reason=str(error), broken=error, draft=draft)
     total = len(draft.used) + len(draft.unmapped)
     if not draft.used:
         missed = next(iter(draft.unmapped.items()), ("", "it holds no tensors"))
@@ -152,7 +155,11 @@ def _kinds(layers: Iterable[Layer], draft: Draft) -> tuple[str, ...]:
 
 def target_shapes(layers: Mapping[ModulePath, Iterable[Layer]], plugins: Host) -> dict[ModulePath, tuple[int, ...]]:
     """Return the weight shape each module must have, as far as the layers' slots tell (-1: not told)."""
-    return dict(targets(layers, plugins))
+    found: dict[ModulePath, tuple[int, ...]] = {}
+    for path, shape in targets(layers, plugins):
+        if path not in found or shape.count(-1) < found[path].count(-1):
+            found[path] = shape
+    return found
 
 
 def targets(
@@ -178,15 +185,16 @@ def probe_shapes(base: BaseModel, shapes: Mapping[ModulePath, tuple[int, ...]]) 
         ]
         if not hits:
             continue
-        path, shape = hits[0]
         if probe.present is False:
-            return f"{path} exists, and {base.title} has none", 0
-        if probe.ndim is not None and not kernel_untold(shape) and len(shape) != probe.ndim:
-            return f"{path} has {len(shape)} axes, {base.title} has {probe.ndim}", 0
-        if probe.ratio and len(shape) > 1 and -1 not in shape[:2] and shape[0] != probe.ratio * shape[1]:
-            return f"{path} is {shape[0]} by {shape[1]}, {base.title} has {probe.ratio} to 1", 0
-        if probe.widths and len(shape) > 1 and shape[1] != -1:
-            evidence += 1 if shape[1] in probe.widths else -1
+            return f"{hits[0][0]} exists, and {base.title} has none", 0
+        for path, shape in hits:
+            if probe.ndim is not None and not kernel_untold(shape) and len(shape) != probe.ndim:
+                return f"{path} has {len(shape)} axes, {base.title} has {probe.ndim}", 0
+            if probe.ratio and len(shape) > 1 and -1 not in shape[:2] and shape[0] != probe.ratio * shape[1]:
+                return f"{path} is {shape[0]} by {shape[1]}, {base.title} has {probe.ratio} to 1", 0
+        widths = {shape[1] for _, shape in hits if len(shape) > 1} - {-1}
+        if probe.widths and widths:
+            evidence += 1 if widths <= set(probe.widths) else -1
     return "", evidence
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from lorry.errors import Incompatible, InvalidArgument
 from lorry.ir.layer import Layer
 from lorry.ops.deltas import Deltas, Parameter
-from lorry.ops.merged_layer import Made, Target, kept, low_rank, whole
+from lorry.ops.merged_layer import Made, Target, kept, low_rank, whole, within_float32
 from lorry.plugin.merge_method import DenseTerm, FactoredTerm, MergeMethod, Site
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class ParameterMerge:
             return None
         if len(present) == 1 and self._can_stay(present[0]):
             self.deltas.check_finite(at, layers)
-            return kept(layers, present[0].weight, self.deltas)
+            return kept(at, layers, present[0].weight, self.deltas)
         site = Site(path=at.path, param=at.name, shape=self.deltas.shape(at, layers), options=self.options)
         if self.method.factored and self.deltas.have_factors(layers):
             return self._factored(at, site, shares)
@@ -71,9 +71,9 @@ class ParameterMerge:
         ]
         largest = max(term.up.shape[1] for term in terms)
         rank = self.rank or (largest if self.method.cut else None)
-        with torch.inference_mode():
+        with torch.inference_mode(), within_float32(at):
             found = self.method.factored(terms, site)
-        return low_rank(found, _target(site, shares), self.deltas, rank)
+        return low_rank(found, _target(at, site, shares), self.deltas, rank)
 
     def _dense(self, at: Parameter, site: Site, shares: Sequence[Share]) -> Made:
         if self.method.dense is None:
@@ -83,17 +83,19 @@ class ParameterMerge:
             raise InvalidArgument(f"{at}: its layers have no rank to cut to; say which (rank=)")
         self._refuse_early(at, shares)
         compute = partial(self._computed, at, site, shares)
-        return whole(compute, _target(site, shares), self.deltas, self.rank)
+        return whole(compute, _target(at, site, shares), self.deltas, self.rank)
 
     def _computed(self, at: Parameter, site: Site, shares: Sequence[Share]) -> Tensor:
         import torch
 
         assert self.method.dense is not None  # noqa: S101  the caller has looked
-        with torch.inference_mode():
+        with torch.inference_mode(), within_float32(at) as check:
             nothing = torch.zeros((), device=self.deltas.device).expand(site.shape)
             deltas = (self.deltas.whole(at, each.layers, site.shape) if each.layers else nothing for each in shares)
             terms = [DenseTerm(share.weight, delta) for share, delta in zip(shares, deltas, strict=True)]
-            return self.method.dense(terms, site)
+            merged = self.method.dense(terms, site)
+            check(merged)
+            return merged
 
     def _refuse_early(self, at: Parameter, shares: Sequence[Share]) -> None:
         """Say now what would be said when the numbers are read."""
@@ -103,5 +105,5 @@ class ParameterMerge:
             self.deltas.check_finite(at, share.layers)
 
 
-def _target(site: Site, shares: Sequence[Share]) -> Target:
-    return Target(site.param, site.shape, [layer for share in shares for layer in share.layers])
+def _target(at: Parameter, site: Site, shares: Sequence[Share]) -> Target:
+    return Target(at, site.shape, [layer for share in shares for layer in share.layers])

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
+from lorry.errors import InvalidArgument
 from lorry.ir.computed import computed
 from lorry.ir.layer import Layer
-from lorry.ops.deltas import Deltas
+from lorry.ops.deltas import Deltas, Parameter
 from lorry.ops.rank_layers import maker
 from lorry.ops.stack import narrowed
 from lorry.plugin.kind import Factors
@@ -20,7 +23,7 @@ if TYPE_CHECKING:
 class Target(NamedTuple):
     """The parameter that a layer is made for, its shape, and the layers that it is made of."""
 
-    param: str
+    at: Parameter
     shape: tuple[int, ...]
     sources: Sequence[Layer]
 
@@ -34,10 +37,35 @@ class Made(NamedTuple):
     error: float
 
 
-def kept(layers: Sequence[Layer], weight: float, deltas: Deltas) -> Made:
-    """Keep layers with the weight multiplied into their scales."""
+@contextmanager
+def within_float32(at: Parameter) -> Iterator[Callable[..., None]]:
+    """Yield a check of tensors that raises InvalidArgument for infinity and NaN, as the block does for LinAlgError.
+
+    What goes in is finite (`Deltas` sees to that), so that weights alone can bring these about.
+    """
+    from torch.linalg import LinAlgError
+
+    outgrown = InvalidArgument(f"{at} outgrows float32; use smaller weights")
+
+    def check(*tensors: Tensor) -> None:
+        ends = (end for tensor in tensors if tensor.numel() for end in tensor.aminmax())
+        if not all(map(math.isfinite, ends)):
+            raise outgrown
+
+    try:
+        yield check
+    except LinAlgError as error:
+        raise outgrown from error
+
+
+def kept(at: Parameter, layers: Sequence[Layer], weight: float, deltas: Deltas) -> Made:
+    """Keep layers with the weight multiplied into their scales; raise InvalidArgument for a scale beyond float32."""
+    import torch
+
     ranks = [kind.rank(layer.slots) for layer in layers if (kind := deltas.kind(layer)).rank]
     same = tuple(layer if weight == 1 else replace(layer, scale=layer.scale * weight) for layer in layers)
+    with within_float32(at) as check:
+        check(torch.tensor([layer.scale for layer in same], dtype=torch.float32))
     return Made(same, "kept", sum(ranks), 0.0)
 
 
@@ -50,7 +78,8 @@ def low_rank(factors: Factors, target: Target, deltas: Deltas, rank: int | None)
 
     error = 0.0
     if rank is not None and factors.up.shape[1] > rank:
-        cut = truncate(factors, rank)
+        with within_float32(target.at):
+            cut = truncate(factors, rank)
         factors, error = cut.factors, cut.error
     return _of_factors(factors, target, deltas, error)
 
@@ -63,18 +92,21 @@ def whole(compute: Callable[[], Tensor], target: Target, deltas: Deltas, rank: i
     if rank is not None and len(target.shape) > 1:
         from lorry.algebra.dense import decompose
 
-        cut = decompose(compute().flatten(1), rank)
+        with within_float32(target.at):
+            cut = decompose(compute().flatten(1), rank)
         return _of_factors(cut.factors, target, deltas, cut.error)
     make = maker((kind.whole for kind in deltas.plugins.kinds().values()), "full differences")
-    made = replace(make(computed(target.shape, compute)), param=target.param)
+    made = replace(make(computed(target.shape, compute)), param=target.at.name)
     told = [layer.options for layer in target.sources if layer.kind == made.kind]
     return Made((replace(made, options=told[0]) if told else made,), "full", 0, 0.0)
 
 
 def _of_factors(factors: Factors, target: Target, deltas: Deltas, error: float) -> Made:
+    with within_float32(target.at) as check:
+        check(*factors)
     kinds = (*map(deltas.kind, target.sources), *deltas.plugins.kinds().values())
     build = maker((kind.build for kind in kinds), "factors")
-    made = replace(build(Factors(factors.down.cpu(), factors.up.cpu()), target.shape), param=target.param)
+    made = replace(build(Factors(factors.down.cpu(), factors.up.cpu()), target.shape), param=target.at.name)
     dtypes = {ref.dtype for layer in target.sources for ref in layer.slots.values()}
     made = narrowed(made, dtypes.pop()) if len(dtypes) == 1 else made
     return Made((made,), "low rank", factors.up.shape[1], error)

@@ -33,6 +33,8 @@ class Draft:
         self.used: dict[str, None] = {}
         self.unmapped: dict[str, str] = {}
         self.ambiguous: dict[tuple[str, str], None] = {}
+        self.broken: dict[str, InvalidFile] = {}
+        """What is wrong with the modules that are this dialect's but damaged, by key."""
 
 
 class _Reading(NamedTuple):
@@ -58,9 +60,9 @@ class Readings:
 def parse(source: TensorMap, grammar: Grammar, shapes: Shapes | None = None, readings: Readings | None = None) -> Draft:
     """Read `source` as the grammar's dialect for its base; `shapes` of a real base settle doubtful names.
 
-    `readings` of the same source and dialect are used and added to. Raises InvalidFile for what is this dialect's
-    but broken: an unreadable header, slots that do not fit one another, rows that do not divide, one module under
-    two names.
+    `readings` of the same source and dialect are used and added to. Modules that are this dialect's but broken (slots
+    that do not fit one another, rows that do not divide, one module under two names) are told in the draft; raises
+    InvalidFile for an unreadable header.
     """
     return _Parser(source, grammar, shapes, readings or Readings()).parse()
 
@@ -85,12 +87,15 @@ class _Parser:
         reason = "its ending belongs to no installed kind in this dialect"
         self._draft.unmapped |= dict.fromkeys(self._readings.unspelled, reason)
         for stem, keys in self._readings.stems.items():
-            place = self._settle(self._grammar.places(stem), keys)
-            if place is None:
-                reason = f"{self._grammar.base.title} has no module of this name"
-                self._draft.unmapped |= dict.fromkeys(keys.values(), reason)
-            else:
-                self._read_module(place, keys)
+            try:
+                place = self._settle(self._grammar.places(stem), keys)
+                if place is None:
+                    reason = f"{self._grammar.base.title} has no module of this name"
+                    self._draft.unmapped |= dict.fromkeys(keys.values(), reason)
+                else:
+                    self._read_module(place, keys)
+            except InvalidFile as error:
+                self._draft.broken |= dict.fromkeys(keys.values(), error)
         for key in self._shared.keys() - self._draft.used.keys():
             self._draft.unmapped[key] = "no module uses it"
         self._read_tokens()

@@ -148,8 +148,8 @@ def _candidates(opened: Opened, plugins: Host, base: Base | None) -> tuple[Candi
     best = found[0] if found else None
     if best is not None and names_stranger(best, source, plugins):
         raise NotRecognised(f"{where} is {best.reason}", {best.dialect: best.reason})
-    broken = next((each.broken for each in found if each.broken), None)
-    if broken and (best is None or best.score < 1):
+    broken = next((each.broken for each in found if each.broken and not _explains(best, each)), None)
+    if broken:
         raise type(broken)(f"{where}: {broken}")
     if best is not None and best.score > 0:
         return found
@@ -160,6 +160,14 @@ def _candidates(opened: Opened, plugins: Host, base: Base | None) -> tuple[Candi
             raise Incompatible(f"{where} is for {titles[others[0].base]}, not for {titles[base.id]} ({base.path})")
     reasons = {f"{each.dialect} {each.base}".strip(): each.reason for each in found}
     raise NotRecognised(f"{where} {_strange(where, source, plugins)}", reasons)
+
+
+def _explains(best: Candidate | None, other: Candidate) -> bool:
+    """Tell whether the best reading uses every key that another one finds broken: then it is of another base."""
+    if best is None or best.draft is None or best.score == 0:
+        return False
+    damaged = other.draft.broken if other.draft else {}
+    return best.score == 1 or (bool(damaged) and damaged.keys() <= best.draft.used.keys())
 
 
 def _strange(where: Path, source: TensorMap, plugins: Host) -> str:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from lorry.errors import Incompatible
+from lorry.errors import Incompatible, InvalidArgument
 from lorry.ir.layer import Layer
 from lorry.ir.tensor import TensorRef, require_torch
 from lorry.plugin.kind import Factors, Kind
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def stack(layers: Sequence[tuple[Layer, float]], kind: Kind) -> Layer:
     """Return one layer whose delta is Σ wᵢ·scaleᵢ·upᵢ·downᵢ; raise Incompatible for kinds without factors.
 
-    Numbers are kept in the dtype they are stored in wherever that loses nothing, else held in float32.
+    InvalidArgument is raised where scales or weights make the numbers outgrow float32. Numbers are kept in the dtype they are stored in wherever that loses nothing, else held in float32.
     """
     if len(layers) == 1:
         layer, weight = layers[0]
@@ -25,7 +29,8 @@ def stack(layers: Sequence[tuple[Layer, float]], kind: Kind) -> Layer:
 
     made = [kind.factors(layer) for layer, _ in layers]
     down = torch.cat([each.down for each in made])
-    up = torch.cat([each.up * (weight * layer.scale) for each, (layer, weight) in zip(made, layers, strict=True)], 1)
+    scaled = [_times(each.up, weight * layer.scale) for each, (layer, weight) in zip(made, layers, strict=True)]
+    up = torch.cat(scaled, 1)
     shapes = {kind.target(layer.slots) for layer, _ in layers}
     if len(shapes) != 1:
         raise Incompatible(f"layers of one module want weights of unequal shapes {sorted(map(list, shapes))}")
@@ -44,18 +49,28 @@ def flattened(layer: Layer, kind: Kind) -> Layer:
 
 
 def folded(layer: Layer, kind: Kind) -> Layer:
-    """Return the layer with its scale multiplied into its factors, for formats that keep no scale."""
+    """Return the layer with its scale multiplied into its factors, for formats that keep no scale.
+
+    Raises InvalidArgument where that outgrows float32.
+    """
     if kind.factors is None or kind.build is None or kind.target is None:
         raise Incompatible(f"layers of kind {kind.name} have no factors to multiply a scale into")
     require_torch("multiplying the scale into the factors")
     made = kind.factors(layer)
-    built = kind.build(Factors(made.down, made.up * layer.scale), kind.target(layer.slots))
+    built = kind.build(Factors(made.down, _times(made.up, layer.scale)), kind.target(layer.slots))
     dtypes = {ref.dtype for ref in layer.slots.values()}
     return narrowed(built, dtypes.pop()) if len(dtypes) == 1 else built
 
 
 def _rescaled(layer: Layer, scale: float) -> Layer:
     return Layer(kind=layer.kind, slots=layer.slots, scale=scale, param=layer.param, options=layer.options)
+
+
+def _times(up: Tensor, scale: float) -> Tensor:
+    made = up * scale
+    if bool(made.isinf().any()) and not bool(up.isinf().any()):
+        raise InvalidArgument(f"a layer multiplied by {scale:.3g} outgrows float32; use smaller weights")
+    return made
 
 
 def narrowed(layer: Layer, dtype: str) -> Layer:

@@ -42,7 +42,7 @@ def write_base(  # noqa: PLR0913  every option is a keyword with a default
     left out. A folder that is interrupted goes on, when it is written again, with the files that were not finished.
 
     `originals` keeps what was changed beside the result, for `undo_bake`. `layout`, `like` and `lossy` are those of
-    `convert_base`.
+    `convert_base`, except that what an adapter changes is never left out: NotRepresentable.
     """
     path, base = Path(path), baked.base
     layout = layout or base.layout
@@ -80,7 +80,15 @@ def _convert(  # noqa: PLR0913  the options of write_base
     computed = replace(baked.base, tensors={name: baked.ref(name) for name in baked})
     told = _told(baked, path, layout)
     return convert_base(
-        computed, path, layout, like=like, lossy=lossy, force=force, metadata=told, plugins=baked.plugins
+        computed,
+        path,
+        layout,
+        like=like,
+        lossy=lossy,
+        force=force,
+        metadata=told,
+        required=baked.changes,
+        plugins=baked.plugins,
     )
 
 

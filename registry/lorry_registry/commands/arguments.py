@@ -11,7 +11,7 @@ Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 reference: Decorator = click.argument("reference", metavar="NS/NAME[@VERSION]")
 exact: Decorator = click.argument("reference", metavar="NS/NAME@VERSION")
-reason: Decorator = click.option("--reason", default="", help="Why; shown to whoever uses it.")
+reason: Decorator = click.option("--reason", help="Why; shown to whoever uses it.")
 replaced_by: Decorator = click.option("--replaced-by", metavar="REF", help="What to use instead.")
 adapter: Decorator = click.argument("adapter", metavar="NS/NAME")
 

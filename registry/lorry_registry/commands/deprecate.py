@@ -15,7 +15,7 @@ from lorry_registry.commands import arguments
 @arguments.replaced_by
 @click.option("--undo", is_flag=True, help="Take it back.")
 @options.as_json
-def command(reference: str, reason: str, replaced_by: str | None, undo: bool, as_json: bool) -> None:
+def command(reference: str, reason: str | None, replaced_by: str | None, undo: bool, as_json: bool) -> None:
     """Warn whoever uses a version, by whatever name; it is found as before."""
     from lorry_registry import Registry
 

@@ -69,7 +69,8 @@ def command(
         new = False if dry_run else draft.publish(moved)
     if as_json:
         echo_json(
-            {"reference": str(manifest.reference), "manifest": draft.digest, "new": new, "dry_run": dry_run}
+            {"reference": str(manifest.reference), "manifest": draft.digest}
+            | ({"dry_run": True} if dry_run else {"new": new, "dry_run": False})
             | {"content": manifest.model_dump(mode="json", exclude_none=True)}
         )
         return

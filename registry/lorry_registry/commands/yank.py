@@ -14,7 +14,7 @@ from lorry_registry.commands import arguments
 @arguments.reason
 @arguments.replaced_by
 @options.as_json
-def command(reference: str, reason: str, replaced_by: str | None, as_json: bool) -> None:
+def command(reference: str, reason: str | None, replaced_by: str | None, as_json: bool) -> None:
     """Let no range, alias or bare name find a version any more; nothing of it is deleted.
 
     Its exact number and its digest still find it, with a warning, so that what was made from it can be made again.

@@ -22,7 +22,10 @@ class Address(NamedTuple):
         """Read `PLACE#NS/NAME[@VERSION]`; raise InvalidArgument."""
         place, mark, reference = text.partition("#")
         if not mark or "://" not in place:
-            raise InvalidArgument(f"{text!r} is no address of a version; write s3://bucket/folder#namespace/name@1.0.0")
+            raise InvalidArgument(
+                f"{text!r} is no address of a version; write PLACE#namespace/name@1.0.0, where PLACE is "
+                "file:///a/folder or s3://bucket/folder"
+            )
         return Address(place, Reference.parse(reference))
 
 
@@ -35,7 +38,7 @@ def open_remote(place: str, reference: Reference, plugins: Host | None = None) -
             f"{place!r} is no address; write one such as {' or '.join(f'{each}://…' for each in known)}"
         )
     if scheme not in known:
-        raise UnknownName("store", f"{scheme}://", [f"{each}://" for each in known], "a plugin may add one")
+        raise UnknownName("kind of place", scheme, known, "a plugin may add one")
     module, _, attribute = known[scheme].remote.partition(":")
     remote: Remote = getattr(importlib.import_module(module), attribute)(place, reference.adapter)
     return remote

@@ -107,8 +107,8 @@ def _find(remote: Remote, reference: Reference) -> tuple[Version, str]:
             meant = [Version.parse(latest)] if latest else [version for version in versions if version.stable]
     digest = remote.manifest(str(max(meant))) if meant else None
     if digest is None:
-        there = ", ".join(map(str, reversed(versions))) or "none"
-        raise NotFound(f"there is no {reference} there; versions: {there}")
+        there = f"versions: {', '.join(map(str, reversed(versions)))}" if versions else "nothing of that name at all"
+        raise NotFound(f"there is no {reference} there; {there}; check the place and the name")
     return max(meant), digest
 
 
