@@ -1,4 +1,4 @@
-"""Claim: converting names costs a fraction of diffusers' converter, and the same memory whatever the rank.
+"""Claim: converting names costs a fifth of diffusers' converter, start and all, and the same memory at any rank.
 
     python benchmarks/convert.py [--record] [--runs N] [--in FOLDER]
 
