@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -41,3 +43,18 @@ def test_import_contracts_name_every_plugin() -> None:
     contracts = PROJECT["tool"]["importlinter"]["contracts"]
     (independent,) = (each for each in contracts if each["type"] == "independence")
     assert set(independent["modules"]) == {module for _, _, module in POINTS if module.startswith("lorry_plugins.")}
+
+
+def test_ctrl_c_while_the_command_is_imported_ends_as_it_does_later() -> None:
+    code = (
+        "import sys\n"
+        "from lorry.__main__ import main\n"
+        "class Interrupted:\n"
+        "    def find_spec(name, *_):\n"
+        "        if name == 'click':\n"
+        "            raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Interrupted)\n"
+        "main()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stderr) == (130, "lorry: interrupted; nothing half-written is left\n")
