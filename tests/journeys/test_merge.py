@@ -8,6 +8,7 @@ import pytest
 import torch
 
 import lorry
+from lorry_plugins.backends.toybox import FOLDER
 from tests.support.files import KOHYA, kohya, peft, write
 
 from .conftest import Command
@@ -105,13 +106,22 @@ def test_any_number_is_compared_and_drawn(command: Command, cat: Path, dog: Path
     assert refused.code == 4
 
 
-@pytest.mark.parametrize("method", ["sum", "svd", "ties", "knots", "orthogonal", "linear-factors"])
+@pytest.mark.parametrize("method", ["sum", "svd", "ties", "knots", "orthogonal"])
 @pytest.mark.parametrize("weight", ["1e300", "-1e39"])
 def test_weights_beyond_float32_are_refused(command: Command, cat: Path, out: Path, method: str, weight: str) -> None:
     for adapters in ([f"{cat}:{weight}", cat], [cat, cat, "--weights", weight], [f"{cat}:{weight}"]):
         done = command("merge", *adapters, "-o", out, "--method", method)
         assert (done.code, "outgrows float32" in done.line) == (2, True), done.err
         assert not out.exists()
+
+
+def test_weights_of_zero_leave_tokens_or_are_refused(command: Command, cat: Path, out: Path) -> None:
+    for words in ([f"{cat}:0"], [cat, "--weights", "*=0"]):
+        done = command("merge", *words, "-o", out)
+        assert (done.code, "every weight is 0" in done.line, out.exists()) == (2, True, False)
+    done = command("merge", f"{FOLDER / 'adapters' / 'raccoon.safetensors'}:0", "-o", out)
+    assert done.code == 0, done.err
+    assert (lorry.open(out).layers, list(lorry.open(out).tokens)) == ({}, ["<raccoon>"])
 
 
 BAD = {

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lorry.errors import Incompatible, InvalidArgument
@@ -32,6 +32,7 @@ def delta(layer: Layer) -> torch.Tensor:
     return layer.scale * (up.double() @ down.double())
 
 
+@settings(deadline=None)
 @given(
     drawn=st.lists(
         st.tuples(

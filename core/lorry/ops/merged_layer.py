@@ -43,7 +43,7 @@ def within_float32(at: Parameter) -> Iterator[Callable[..., None]]:
 
     What goes in is finite (`Deltas` sees to that), so that weights alone can bring these about.
     """
-    from torch.linalg import LinAlgError
+    import torch
 
     outgrown = InvalidArgument(f"{at} outgrows float32; use smaller weights")
 
@@ -54,7 +54,7 @@ def within_float32(at: Parameter) -> Iterator[Callable[..., None]]:
 
     try:
         yield check
-    except LinAlgError as error:
+    except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]  # torch's stubs leave out the public name
         raise outgrown from error
 
 

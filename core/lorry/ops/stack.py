@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 def stack(layers: Sequence[tuple[Layer, float]], kind: Kind) -> Layer:
     """Return one layer whose delta is Σ wᵢ·scaleᵢ·upᵢ·downᵢ; raise Incompatible for kinds without factors.
 
-    InvalidArgument is raised where scales or weights make the numbers outgrow float32. Numbers are kept in the dtype they are stored in wherever that loses nothing, else held in float32.
+    Numbers are kept in the dtype they are stored in wherever that loses nothing, else held in float32; raises
+    InvalidArgument where scales or weights make them outgrow that.
     """
     if len(layers) == 1:
         layer, weight = layers[0]
