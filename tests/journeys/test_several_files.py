@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 
 import lorry
 from lorry.cli import cli
-from lorry.errors import InvalidFile
+from lorry.errors import Conflict, InvalidFile
 from lorry_plugins.formats.cloneofsimo import order
 
 ATTENTION = "unet.down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q"
@@ -83,6 +83,19 @@ def test_commands_take_several_files_as_one(
     assert done.exit_code == 0, done.output
     alone = CliRunner().invoke(cli, ["inspect", pivotal[0].name])
     assert f"{pivotal[0].name}+{pivotal[1].name}" in alone.output
+
+
+def test_two_adapters_are_not_taken_for_one_in_two_files(pivotal: tuple[Path, Path]) -> None:
+    other = pivotal[0].with_name("other.safetensors")
+    save_file(_lora(), other)
+    out = pivotal[0].with_name("out.safetensors")
+    with pytest.raises(Conflict, match="are two adapters: .*to_q.weight; lorry merge adds them") as found:
+        lorry.open([pivotal[0], other])
+    assert all(str(each) in str(found.value) for each in (pivotal[0], other))
+    done = CliRunner().invoke(cli, ["convert", str(pivotal[0]), str(other), "--to", "kohya", "-o", str(out)])
+    assert (type(done.exception), out.exists()) == (Conflict, False)
+    save_file(_lora(ATTENTION.replace("to_q", "to_k")), other)
+    assert len(lorry.open([pivotal[0], other]).layers) == 2
 
 
 def test_the_three_files_of_a_cloneofsimo_training_belong_together(tmp_path: Path) -> None:

@@ -14,14 +14,25 @@ from lorry.ir.token import Token
 
 
 def unite(adapters: Sequence[Adapter]) -> Adapter:
-    """Join the files of one adapter (a LoRA and its learned tokens): layers side by side, tokens by text."""
+    """Join the files of one adapter (a LoRA and its learned tokens): layers by what they change, tokens by text.
+
+    Raises Conflict where two files teach one token, or hold layers of one kind for the same parameter.
+    """
     layers: dict[ModulePath, tuple[Layer, ...]] = {}
     tokens: dict[str, Token] = {}
     metadata: dict[str, str] = {}
     ambiguous: dict[tuple[str, str], None] = {}
     for adapter in adapters:
         for path, stack in adapter.layers.items():
-            layers[path] = (*layers.get(path, ()), *stack)
+            held = layers.get(path, ())
+            if shared := {(each.kind, each.param) for each in held} & {(each.kind, each.param) for each in stack}:
+                first = next(other for other in adapters if path in other.layers)
+                kind, param = min(shared)
+                raise Conflict(
+                    f"{_files(first)} and {_files(adapter)} are two adapters: both hold {kind} for {path}.{param}; "
+                    "lorry merge adds them"
+                )
+            layers[path] = (*held, *stack)
         if twice := tokens.keys() & adapter.tokens.keys():
             raise Conflict(f"the token {min(twice)!r} is in two of the files; open them one by one")
         tokens |= adapter.tokens
@@ -44,3 +55,7 @@ def unite(adapters: Sequence[Adapter]) -> Adapter:
             ambiguous=tuple(each for each in ambiguous if each[0] != settled),
         ),
     )
+
+
+def _files(adapter: Adapter) -> str:
+    return "+".join(str(frame.path) for frame in adapter.origin)
