@@ -197,3 +197,20 @@ def test_what_needs_a_weight_asks_for_the_base(command: Command, tmp_path: Path)
     assert done.code == 0, done.err
     with_base = lorry.diff(lorry.open(file), lorry.open(out), lorry.open_base(bases()["toybox-sd"]))
     assert with_base.error < 1e-4
+
+
+@pytest.mark.parametrize(
+    ("report", "plot"), [("out.safetensors", "plot.png"), ("x/../both.png", "both.png"), ("a.json", "out.safetensors")]
+)
+def test_output_report_and_plot_are_three_files(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, report: str, plot: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("x").mkdir()
+    Path("out.safetensors").write_bytes(RACCOON.read_bytes())
+    files = ("-o", tmp_path / "out.safetensors", "--report", report, "--plot", plot, "--force")
+    for words in (("resize", RACCOON), ("extract", "toybox-sd", "toybox-sd")):
+        done = command(*words, *files, "--rank", "2")
+        assert (done.code, "give each a file of its own" in done.line) == (2, True), done.err
+    assert Path("out.safetensors").read_bytes() == RACCOON.read_bytes()
+    assert {path.name for path in tmp_path.iterdir()} == {"x", "out.safetensors"}

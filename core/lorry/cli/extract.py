@@ -80,7 +80,7 @@ def command(
         raise click.UsageError(f"no format is the usual one for {model.title}; say which with --to")
     check_target(path, force=force)
     check_name(path, chosen(wanted, host(), path)[1], host())
-    ranks.check(report_file, plot_file, force=force)
+    ranks.check(output, report_file, plot_file, force=force)
     work = Extraction(
         tuned, opened, aim, forms, dtype=dtype, device=device, folder=path.parent / f".{path.name}.extraction"
     )
@@ -96,8 +96,8 @@ def command(
     names = {"tuned": Path(tuned).name, "base": Path(base).name}
     told = recipe("extract", [], {**names, "ranks": aim.told, "format": wanted, **forms._asdict()})
     saved = save(adapter, path, wanted, force=force, metadata=told)
-    ranks.keep(report, report_file, plot_file, force=force)
     work.clear()
+    ranks.keep(report, report_file, plot_file, force=force)
     if as_json:
         echo_json(
             {

@@ -66,7 +66,7 @@ def command(
     wanted = target or max(opened.origin, key=lambda frame: len(frame.layers)).dialect
     check_target(path, force=force)
     check_name(path, chosen(wanted, host(), path)[1], host())
-    ranks.check(report_file, plot_file, force=force)
+    ranks.check(output, report_file, plot_file, force=force)
     work = Resizing(opened, aim, base=opened_base, dtype=dtype, device=device, partial=partial)
     for _ in progress(work.run(), work.total, "resizing"):
         pass
