@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import re
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import click
@@ -43,11 +44,19 @@ def echo(text: str = "") -> None:
 
 
 def echo_json(value: Any, *, indent: int | None = 2) -> None:  # noqa: ANN401  anything json can hold
-    """Print the result as JSON; on one line where `indent` is None."""
+    """Print the result as JSON; on one line where `indent` is None. NaN and infinity, which JSON lacks, are null."""
     import json
 
-    text = json.dumps(value, indent=indent, ensure_ascii=False, default=str)
+    text = json.dumps(_strict(value), indent=indent, ensure_ascii=False, allow_nan=False, default=str)
     click.echo(text.encode("utf-8", "backslashreplace").decode())  # half a character has only its JSON escape
+
+
+def _strict(value: Any) -> Any:  # noqa: ANN401  anything json can hold
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: _strict(each) for key, each in value.items()}
+    return [_strict(each) for each in value] if isinstance(value, list | tuple) else value
 
 
 def note(text: str) -> None:
