@@ -281,6 +281,7 @@ def test_a_header_goes_along_there_and_back(folder: Callable[[str], Path], tmp_p
     [
         ("sgm", "one.safetensors", UnknownName),
         ("ldm", "one.ckpt", InvalidArgument),
+        ("diffusers", "one.safetensors", InvalidArgument),
         ("ldm", "there.safetensors", Conflict),
     ],
 )

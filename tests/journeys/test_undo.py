@@ -289,6 +289,15 @@ def test_what_cannot_be_undone_leaves_nothing(
     assert {path.name for path in tmp_path.iterdir()} == before
 
 
+@pytest.mark.parametrize("name", ["x.safetensors", "x.CKPT"])
+def test_a_folder_is_not_named_as_a_file(name: str, command: Command, folder: Path, cat: Path, tmp_path: Path) -> None:
+    assert command("bake", folder, cat, "-o", tmp_path / "out").code == 0
+    for words in (["bake", folder, cat], ["bake", "--undo", tmp_path / "out"]):
+        done = command(*words, "-o", tmp_path / name)
+        assert (done.code, "would be taken for a file" in done.line) == (2, True), done.err
+        assert not (tmp_path / name).exists()
+
+
 def test_words_that_make_no_sense(command: Command, single: Path, cat: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.safetensors"
     assert command("bake", single, "-o", out).code == 2

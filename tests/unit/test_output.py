@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lorry.errors import Conflict, LorryError, NotFound
+from lorry.errors import Conflict, InvalidArgument, LorryError, NotFound
 from lorry.ops.output import replacing
 
 Maker = Callable[[Path, str], None]
@@ -255,3 +255,11 @@ def test_what_an_interrupted_removal_left_is_removed_the_next_time(tmp_path: Pat
     with replacing(tmp_path / "out", force=True) as draft:
         make_folder(draft, "new")
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+@pytest.mark.parametrize("name", [".", "..", "a/..", "/", ""])
+def test_an_output_needs_a_name_of_its_own(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a").mkdir()
+    monkeypatch.chdir(tmp_path / "a")
+    with pytest.raises(InvalidArgument, match="a name of its own"), replacing(Path(name), force=True):
+        pass

@@ -24,6 +24,12 @@ def check_file_name(path: Path) -> None:
         raise InvalidArgument(f"{path}: checkpoints are written as safetensors; end the name with .safetensors")
 
 
+def check_folder_name(path: Path) -> None:
+    """Raise InvalidArgument for a folder's name that would be taken for a file of weights."""
+    if path.name.lower().endswith(_WEIGHT_SUFFIXES):
+        raise InvalidArgument(f"{path} would be taken for a file, and a folder is what is written; name it {path.stem}")
+
+
 def index_name(shard: str) -> str:
     """Return what the index of a shard and its like is called."""
     return _SHARD.sub("", shard) + ".index.json"

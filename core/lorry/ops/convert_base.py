@@ -12,7 +12,7 @@ from lorry.ir.tensor_map import TensorMap
 from lorry.ops.bake import check_plain
 from lorry.ops.base import Base, open_base
 from lorry.ops.base_files import read_weights
-from lorry.ops.base_output import check_file_name, copy_rest, shards, write_index
+from lorry.ops.base_output import check_file_name, check_folder_name, copy_rest, shards, write_index
 from lorry.ops.byte_count import byte_count
 from lorry.ops.layout import FOLDER, Layout, Place
 from lorry.ops.output import replacing
@@ -74,6 +74,8 @@ def convert_base(  # noqa: PLR0913  every option is a keyword with a default
         if like is not None:
             raise InvalidArgument(f"{like}: a single file holds weights alone; leave --like out, or say --to {FOLDER}")
         check_file_name(path)
+    else:
+        check_folder_name(path)
     with replacing(path, force=force) as draft:
         written = TensorMap(tensors=named.tensors, metadata={**_header(base, model, plugins), **(metadata or {})})
         if layout == FOLDER:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from lorry.errors import Conflict, LorryError, NotFound
+from lorry.errors import Conflict, InvalidArgument, LorryError, NotFound
 
 
 @contextmanager
@@ -19,8 +19,8 @@ def replacing(target: Path, *, force: bool = False, job: str = "") -> Iterator[P
 
     Whatever is raised inside, Ctrl-C included, the new path is removed and `target` is as it was; a link is
     followed. Raises Conflict where something is at `target` already, unless `force`, and even then where that
-    would lose more than a file or folder of the same making; NotFound where its folder is missing; LorryError
-    where the system refuses to write there.
+    would lose more than a file or folder of the same making; NotFound where its folder is missing; InvalidArgument
+    for ".", ".." and "/", beside which no draft would have a name; LorryError where the system refuses to write there.
 
     `job` names what a folder is made of. Where that is stopped from outside (Ctrl-C, a full disk), the new path stays
     with what is finished in it, which a note on the error tells, and the same job is given it again. What goes into
@@ -53,6 +53,8 @@ def replacing(target: Path, *, force: bool = False, job: str = "") -> Iterator[P
 
 def check_target(target: Path, *, force: bool = False) -> None:
     """Raise what `replacing` would raise at once: for what takes long before there is something to write."""
+    if target.name in ("", ".."):
+        raise InvalidArgument(f"{target} cannot be written as a whole; give the output a name of its own")
     if not target.parent.is_dir():
         raise NotFound(f"{target.parent} is not a folder; make it first, or choose another output")
     if _exists(target) and not force:

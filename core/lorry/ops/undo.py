@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from lorry.errors import InvalidFile, NotFound, VerificationFailed
 from lorry.ops.base import find_base
 from lorry.ops.base_files import base_files, read_weights
+from lorry.ops.base_output import check_folder_name
 from lorry.ops.originals import Originals, originals_of
 from lorry.ops.output import replacing
 from lorry.ops.recipe import digest, newest
@@ -42,12 +43,15 @@ def undo_bake(
 
     Changed files are put together from the originals kept beside the baked one, or else taken from the base: from
     `base`, or where the recipe says that it was. The digest of every file is checked. Raises NotFound where what
-    was baked, or its base, is not there, InvalidFile where it has no recipe, and VerificationFailed.
+    was baked, or its base, is not there, InvalidFile where it has no recipe, InvalidArgument where a folder would have
+    the suffix of a file, and VerificationFailed.
     """
     plugins, baked, path = plugins or host(), Path(baked), Path(path)
     if not baked.exists():
         raise NotFound(f"{baked} does not exist; give what lorry bake wrote")
     told, rewritten = _recipe(baked, plugins)
+    if "" not in told.files:
+        check_folder_name(path)
     place = find_base(base, plugins) if base is not None else baked.parent / told.path
     originals = Originals(baked, plugins)
     counts = {"originals": 0, "base": 0}

@@ -14,7 +14,14 @@ from lorry.ir.tensor import TensorRef
 from lorry.ir.tensor_map import TensorMap
 from lorry.ops.bake import Baked
 from lorry.ops.base_files import read_weights
-from lorry.ops.base_output import check_file_name, copy_rest, indexes_of, safetensors_name, write_index
+from lorry.ops.base_output import (
+    check_file_name,
+    check_folder_name,
+    copy_rest,
+    indexes_of,
+    safetensors_name,
+    write_index,
+)
 from lorry.ops.convert_base import Rewritten, convert_base
 from lorry.ops.originals import ChangedFile, keep_originals, originals_of
 from lorry.ops.output import check_target, replacing
@@ -124,6 +131,7 @@ def _write_single(baked: Baked, path: Path, kept: Path | None, *, force: bool) -
 
 def _write_folder(baked: Baked, path: Path, kept: Path | None, *, force: bool) -> None:
     """Write weights first, so that whatever is in a folder that was interrupted is a whole file of weights."""
+    check_folder_name(path)
     base = baked.base
     told = _told(baked, path, base.layout)
     job = hashlib.sha256(told[RECIPE_KEY].encode()).hexdigest()[:8]
