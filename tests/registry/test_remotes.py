@@ -233,16 +233,19 @@ def test_a_clone_that_was_cut_goes_on_where_it_was(published: Registry, shared: 
     assert elsewhere.verify("demo/cat")
 
 
-def test_a_file_that_validate_rejects_is_not_let_in(registry: Registry, elsewhere: Registry, tmp_path: Path) -> None:
+def test_a_file_that_validate_rejects_is_let_neither_out_nor_in(
+    registry: Registry, elsewhere: Registry, tmp_path: Path
+) -> None:
     source = write_lora(tmp_path / "bad.safetensors")
     data = bytearray(source.read_bytes())
     data[-4:] = struct.pack("<f", float("nan"))
     source.write_bytes(data)
     registry.publish("demo/cat@1.0.0", [source])
-    place = (tmp_path / "shared").as_uri()
-    registry.push("demo/cat", place)
     with pytest.raises(InvalidFile, match="not let in"):
-        elsewhere.clone(f"{place}#demo/cat")
+        registry.push("demo/cat", (tmp_path / "shared").as_uri())
+    assert not (tmp_path / "shared").exists()
+    with pytest.raises(InvalidFile, match="not let in"):  # a careless remote, which is a home itself
+        elsewhere.clone(f"{registry.home.as_uri()}#demo/cat")
     assert elsewhere.ls() == []
 
 

@@ -17,8 +17,8 @@ from lorry_registry.commands import arguments
 def command(reference: str, place: str, aliases: tuple[str, ...], as_json: bool) -> None:
     """Put a published version in PLACE: file:///a/shared/folder, s3://bucket/folder, and what plugins add.
 
-    What is there already is not sent again. A version there never changes: one with other content is refused, and of
-    many who push at once exactly one is first.
+    What lorry validate rejects is not sent, and what is there already is not sent again. A version there never
+    changes: one with other content is refused, and of many who push at once exactly one is first.
     """
     from lorry_registry import Registry
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from lorry.errors import Conflict, InvalidFile, NotFound, UpstreamFailed, VerificationFailed
@@ -21,7 +21,7 @@ from lorry_registry.manifest import File, Manifest
 from lorry_registry.reference import LATEST, Alias, Digest, Reference
 from lorry_registry.semver import Range, Version
 from lorry_registry.store import LocalStore, Resolved
-from lorry_registry.view import ADAPTER_ROLES
+from lorry_registry.view import ADAPTER_ROLES, adapter_files
 
 _LARGEST_MANIFEST = 16 << 20
 
@@ -29,12 +29,13 @@ _LARGEST_MANIFEST = 16 << 20
 def push(store: LocalStore, resolved: Resolved, remote: Remote, aliases: Sequence[Alias] = ()) -> bool:
     """Put a version in a remote; return whether it is new there. What is there already is not sent again.
 
-    "latest" moves as it does here. Raises Conflict where the remote has that version with other content, and
-    VerificationFailed where a blob here is damaged.
+    "latest" moves as it does here. Raises Conflict where the remote has that version with other content,
+    VerificationFailed where a blob here is damaged, and InvalidFile for what nobody could clone.
     """
     version = resolved.reference.exact()
     manifest = store.manifest(resolved)
     _refuse_other(resolved, remote)
+    _inspect(resolved.reference, adapter_files(store, resolved))
     for file in manifest.files:
         if remote.size(file.sha256) != file.size:
             store.blobs.verify(Content(file.sha256, file.size))
@@ -66,7 +67,7 @@ def clone(store: LocalStore, remote: Remote, reference: Reference) -> Resolved:
         for file in manifest.files:
             drafts[file.path].parent.mkdir(parents=True, exist_ok=True)
             _fetch(store, remote, file).rename(drafts[file.path])
-        _inspect(manifest, drafts)
+        _inspect(exact.reference, [drafts[file.path] for file in manifest.files if file.role in ADAPTER_ROLES])
         store.publish(manifest, drafts)
     return exact
 
@@ -167,9 +168,9 @@ def _limited(chunks: Iterator[bytes], most: int) -> Iterator[bytes]:
         yield chunk
 
 
-def _inspect(manifest: Manifest, drafts: Mapping[str, Path]) -> None:
-    """Look at the adapter, out of everybody's way; raise InvalidFile for one that is not let in."""
-    verdict = validate([drafts[file.path] for file in manifest.files if file.role in ADAPTER_ROLES])
+def _inspect(reference: Reference, files: Sequence[Path]) -> None:
+    """Look at an adapter, out of everybody's way; raise InvalidFile for one that is not let in anywhere."""
+    verdict = validate(files)
     if verdict.verdict == REJECT:
         worst = next(each for each in verdict.findings if each.level == REJECT)
-        raise InvalidFile(f"{manifest.reference} is not let in: {worst.where}: {worst.what}")
+        raise InvalidFile(f"{reference} is not let in: {worst.where}: {worst.what}")
