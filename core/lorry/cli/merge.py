@@ -101,6 +101,8 @@ def command(
     work = Merging(pairs, method, weights=weights, options=chosen, rank=rank, base=opened, partial=partial)
     layers = list(progress(work.run(), work.total, "merging"))
     merged = work.finish()
+    if not merged.layers and not merged.tokens:  # no file says that it is empty on purpose
+        raise InvalidArgument("every weight is 0; nothing would be left")
     met = interference(pairs, weights=weights, base=opened) if report and len(pairs) > 1 else None
     wanted = target or _dialect(pairs[0][0])
     how: dict[str, Any] = {"method": method, "format": wanted, "dtype": dtype}

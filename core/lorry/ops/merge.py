@@ -133,12 +133,7 @@ class Merging:
             yield from self._merged(at, both)
 
     def finish(self) -> Adapter:
-        """Make the adapter of all parameters, once `run` has been exhausted.
-
-        Raises InvalidArgument where weights of 0 leave neither layers nor tokens.
-        """
-        if not self._made and not self._tokens:
-            raise InvalidArgument("every weight is 0; nothing would be left")
+        """Make the adapter of all parameters, once `run` has been exhausted; weights of 0 may leave an empty one."""
         layers: dict[ModulePath, tuple[Layer, ...]] = {}
         for at, made in self._made.items():
             layers[at.path] = (*layers.get(at.path, ()), *made.layers)
