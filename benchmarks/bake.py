@@ -8,16 +8,14 @@ beside sd-scripts' way and a plain copy, and into its UNet's folder (1.7 GB) bes
 
 from __future__ import annotations
 
-import argparse
 import shutil
 import statistics
 import subprocess
 import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness import BARE, Claim, Contestant, Cost, Result, conclude, cpu, peak, python, race, versions
+from harness import BARE, Claim, Contestant, Cost, Result, command_line, conclude, cpu, peak, python, race, versions
 
 CHECKPOINTS = Path(__file__).with_name("checkpoints.py")
 
@@ -113,20 +111,8 @@ assert worst < float(sys.argv[4])
 """
 
 
-def main() -> int:
+def measure(folder: Path, runs: int) -> int:
     """Build, measure, check that all did the same job, and return the exit code."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--in", dest="folder", type=Path)
-    parser.add_argument("--record", action="store_true")
-    options = parser.parse_args()
-    if options.folder is not None:
-        return _measure(options.folder, options.runs)
-    with tempfile.TemporaryDirectory() as folder:
-        return _measure(Path(folder), options.runs)
-
-
-def _measure(folder: Path, runs: int) -> int:
     base, single, lora = folder / "sd15", folder / "sd15.safetensors", folder / "lora.safetensors"
     if not single.exists():
         subprocess.run([sys.executable, CHECKPOINTS, "sd15", base], check=True)
@@ -193,4 +179,4 @@ def wall(costs: Sequence[Cost]) -> float:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(command_line(measure))

@@ -8,13 +8,11 @@ and after. Needs 7 GB of disk, and 5 GB of memory for the contestant without mma
 
 from __future__ import annotations
 
-import argparse
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
-from harness import BARE, Claim, Contestant, Result, conclude, cpu, peak, python, race, versions
+from harness import BARE, Claim, Contestant, Result, command_line, conclude, cpu, peak, python, race, versions
 
 CHECKPOINTS = Path(__file__).with_name("checkpoints.py")
 
@@ -42,20 +40,8 @@ with safe_open(sys.argv[1], "pt") as first, safe_open(sys.argv[2], "pt") as seco
 FACTOR = 3
 
 
-def main() -> int:
+def measure(folder: Path, runs: int) -> int:
     """Build, measure, check that all did the same job, and return the exit code."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--in", dest="folder", type=Path)
-    parser.add_argument("--record", action="store_true")
-    options = parser.parse_args()
-    if options.folder is not None:
-        return _measure(options.folder, options.runs)
-    with tempfile.TemporaryDirectory() as folder:
-        return _measure(Path(folder), options.runs)
-
-
-def _measure(folder: Path, runs: int) -> int:
     original, pickled, out = folder / "sd15.safetensors", folder / "sd15.ckpt", folder / "out.safetensors"
     if not original.exists():
         subprocess.run([sys.executable, CHECKPOINTS, "sd15", folder / "sd15"], check=True)
@@ -102,4 +88,4 @@ def _measure(folder: Path, runs: int) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(command_line(measure))

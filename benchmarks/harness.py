@@ -13,6 +13,7 @@ nothing heavy is imported here or in a benchmark's own process. Needs a POSIX sy
 
 from __future__ import annotations
 
+import argparse
 import importlib.metadata
 import json
 import os
@@ -20,6 +21,7 @@ import platform
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -127,6 +129,19 @@ def versions(contestants: Sequence[Contestant]) -> dict[str, str]:
     """Return the versions of Python and of the packages that took part."""
     packages = sorted({package for each in contestants for package in each.packages})
     return {"python": platform.python_version()} | {each: importlib.metadata.version(each) for each in packages}
+
+
+def command_line(measure: Callable[[Path, int], int], runs: int = 5) -> int:
+    """Read --runs N, --in FOLDER (kept, with what is made there) and --record; measure there or in a temporary one."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--runs", type=int, default=runs)
+    parser.add_argument("--in", dest="folder", type=Path)
+    parser.add_argument("--record", action="store_true")  # `conclude` looks for it
+    options = parser.parse_args()
+    if options.folder is not None:
+        return measure(options.folder, options.runs)
+    with tempfile.TemporaryDirectory() as folder:
+        return measure(Path(folder), options.runs)
 
 
 def table(costs: Mapping[str, Sequence[Cost]]) -> str:

@@ -8,15 +8,13 @@ A LoRA of rank 128 for 264 layers of Stable Diffusion 1.5, in float16, is cut to
 
 from __future__ import annotations
 
-import argparse
 import json
 import subprocess
 import sys
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from harness import BARE, Claim, Contestant, Cost, Result, conclude, cpu, python, run, versions
+from harness import BARE, Claim, Contestant, Cost, Result, command_line, conclude, cpu, python, run, versions
 from sampled import sampled
 
 HERE = Path(__file__).parent
@@ -42,20 +40,8 @@ measure(work, shapes)
 """One layer as sd-scripts networks/resize_lora.py does it: the difference is built and decomposed in full."""
 
 
-def main() -> int:
-    """Build, measure, check the errors, and return the exit code."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--in", dest="folder", type=Path)
-    parser.add_argument("--record", action="store_true")
-    options = parser.parse_args()
-    if options.folder is not None:
-        return _measure(options.folder, options.runs)
-    with tempfile.TemporaryDirectory() as folder:
-        return _measure(Path(folder), options.runs)
-
-
-def _measure(folder: Path, runs: int) -> int:
+def measure(folder: Path, runs: int) -> int:
+    """Build, measure, check that all did the same job, and return the exit code."""
     base, big, small = folder / "base", folder / "big.safetensors", folder / "small.safetensors"
     if not base.exists():
         subprocess.run([sys.executable, HERE / "checkpoints.py", "sd15", base], check=True)
@@ -94,4 +80,4 @@ def _measure(folder: Path, runs: int) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(command_line(measure, runs=3))

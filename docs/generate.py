@@ -12,16 +12,15 @@ import dataclasses
 import difflib
 import importlib.metadata
 import inspect
-import json
 import re
-import statistics
 import sys
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 import click
+from recorded import performance_page
+from tables import table
 
 import lorry
 from lorry import errors, plugin
@@ -33,7 +32,6 @@ from lorry.plugin.host import GROUPS, Host
 from lorry_registry import layout
 
 REFERENCE = Path(__file__).parent / "reference"
-RESULTS = Path(__file__).parents[1] / "benchmarks" / "results"
 
 WIDTH = 100
 """Columns of the help texts."""
@@ -47,12 +45,6 @@ _QUOTED = re.compile(r"(: |-> )'([^']*)'")
 def built_in() -> Host:
     """Return a host of lorry's own plugins, whatever else is installed."""
     return Host(entry_points=importlib.metadata.distribution("lorry").entry_points)
-
-
-def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Lay out a Markdown table."""
-    lines = [columns, ["---"] * len(columns), *rows]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
 
 
 def code(names: Iterable[str]) -> str:
@@ -330,48 +322,6 @@ def registry_page() -> str:
             "[Why plain files](../decisions/0004-plain-files-are-the-truth.md)",
         ]
     )
-
-
-def performance_page() -> str:
-    """Show the last recorded run of every benchmark, with what was claimed of it and whether it holds."""
-    results = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(RESULTS.glob("*.json"))]
-    return "\n\n".join(
-        [
-            "# Performance",
-            (
-                "What lorry costs beside other ways to do the same job, as `benchmarks/` measured it: each table is "
-                "the last run recorded with `--record`, and the command above it repeats it. CPU time is user and "
-                "system time of a whole process with one thread a process, which other work on the machine changes "
-                "far less than the time on the clock; shown are the median, and the least and most. Peak is the "
-                "median of the largest resident set, in MB of 10⁶ bytes."
-            ),
-            (
-                "Claims that do not hold stay on the page. `benchmarks/startup.py` and `benchmarks/registry.py` hold "
-                "what small commands cost against limits in milliseconds; they record nothing."
-            ),
-            *(_benchmark(each) for each in results),
-        ]
-    )
-
-
-def _benchmark(result: Mapping[str, Any]) -> str:
-    versions = ", ".join(f"{name} {version}" for name, version in result["versions"].items())
-    rows = [(name, *_cost(runs), str(len(runs))) for name, runs in result["costs"].items()]
-    claims = [("holds" if holds else "**does not hold**", text) for text, holds in result["claims"]]
-    return "\n\n".join(
-        [
-            f"## {result['title']}",
-            f"`{result['command']}`, {result['date']}, on {result['machine']}; {versions}.",
-            table(("", "CPU s", "least … most", "peak MB", "runs"), rows),
-            f"- counted: {result['counted']}\n- the same job: {result['accuracy']}",
-            table(("", "claim"), claims),
-        ]
-    )
-
-
-def _cost(runs: Sequence[Sequence[float]]) -> tuple[str, str, str]:
-    cpu, _, peak = zip(*runs, strict=True)
-    return f"{statistics.median(cpu):.2f}", f"{min(cpu):.2f} … {max(cpu):.2f}", f"{statistics.median(peak):.0f}"
 
 
 PAGES = {

@@ -29,7 +29,8 @@ from lorry_registry.layout import Layout, default_home
 from lorry_registry.names import check_name
 from lorry_registry.records import Records, entries
 from lorry_registry.reference import LATEST, Alias, Digest, Reference
-from lorry_registry.semver import Range, Version
+from lorry_registry.resolve import meant
+from lorry_registry.semver import Version
 
 if TYPE_CHECKING:
     from lorry_registry.manifest import Manifest
@@ -212,17 +213,9 @@ class LocalStore:
     def _meant(self, reference: Reference) -> list[Version]:
         """Return the versions that a range, an alias or a bare name speaks of, yanked ones too."""
         records = self.records(reference)
-        match reference.selector:
-            case Range() as span:
-                return [version for version in records.versions() if version in span]
-            case Alias() as alias:
-                return [version for version in [records.alias(alias)] if version]
-            case None:
-                latest = records.alias(Alias(LATEST))
-                if latest and not records.yanked(latest):
-                    return [latest]
-                return [version for version in records.versions() if version.stable]
-        return []
+        if isinstance(reference.selector, Version):
+            return []
+        return meant(reference.selector, records.versions, records.alias, records.yanked)
 
     def _find_digest(self, reference: Reference, prefix: str) -> Resolved | None:
         every = (self._find(reference.at(version)) for version in self.records(reference).versions())

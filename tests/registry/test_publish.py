@@ -7,10 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
 import lorry
 from lorry.errors import Conflict, InvalidArgument, InvalidFile, LorryError, NotFound, NotRecognised
 from lorry.ops.convert import convert
+from lorry.ops.recipe import recipe
 from lorry_registry import Card, Registry
 from lorry_registry.semver import Version
 
@@ -117,9 +119,8 @@ def published_pair(registry: Registry, tmp_path: Path) -> list[Path]:
 
 
 def test_a_merge_of_two_published_adapters_names_both_as_parents(registry: Registry, tmp_path: Path) -> None:
-    recipe = pytest.importorskip("lorry.ops.recipe")
     cat, style = published_pair(registry, tmp_path)
-    told = recipe.recipe("merge", [(lorry.open(cat), 0.7), (lorry.open(style), 0.5)], {"method": "sum"})
+    told = recipe("merge", [(lorry.open(cat), 0.7), (lorry.open(style), 0.5)], {"method": "sum"})
     registry.publish("demo/both@1.0.0", [write_lora(tmp_path / "both.safetensors", 9, told)])
     lineage = registry.manifest("demo/both").lineage
     assert lineage is not None
@@ -230,7 +231,6 @@ def test_what_is_no_adapter_is_not_published(
 
 
 def test_a_sound_pickle_is_read_but_never_published(registry: Registry, tmp_path: Path) -> None:
-    torch = pytest.importorskip("torch")
     tensors = {f"{STEM}.lora_down.weight": torch.ones(2, 16), f"{STEM}.lora_up.weight": torch.ones(16, 2)}
     torch.save(tensors, tmp_path / "cat.ckpt")
     assert lorry.open(tmp_path / "cat.ckpt").kinds == ("lora",)

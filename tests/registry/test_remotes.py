@@ -10,8 +10,10 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import boto3  # type: ignore[import-untyped]
 import pytest
 from click.testing import CliRunner
+from moto.server import ThreadedMotoServer
 
 import lorry
 from lorry.cli import cli
@@ -31,7 +33,7 @@ CAT = Reference.parse("demo/cat")
 @pytest.fixture(scope="session")
 def s3() -> Iterator[str]:
     """A server that speaks S3."""
-    server = pytest.importorskip("moto.server").ThreadedMotoServer(ip_address="127.0.0.1", port=0)
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
     server.start()
     host, port = server.get_host_and_port()
     yield f"http://{host}:{port}"
@@ -53,7 +55,6 @@ def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
     }.items():
         monkeypatch.setenv(name, value)
     bucket = f"bucket-{abs(hash(str(tmp_path)))}"
-    boto3 = pytest.importorskip("boto3")
     boto3.client("s3", endpoint_url=endpoint).create_bucket(Bucket=bucket)
     return f"s3://{bucket}/adapters"
 

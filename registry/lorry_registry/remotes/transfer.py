@@ -19,7 +19,8 @@ from lorry_registry import durable
 from lorry_registry.blobs import Content, measure
 from lorry_registry.manifest import File, Manifest
 from lorry_registry.reference import LATEST, Alias, Digest, Reference
-from lorry_registry.semver import Range, Version
+from lorry_registry.resolve import meant
+from lorry_registry.semver import Version
 from lorry_registry.store import LocalStore, Resolved
 from lorry_registry.view import ADAPTER_ROLES, adapter_files
 
@@ -94,23 +95,17 @@ def _move(remote: Remote, alias: str, *, to: Version | None = None, upward_to: V
 
 def _find(remote: Remote, reference: Reference) -> tuple[Version, str]:
     versions = sorted(map(Version.parse, remote.versions()))
-    match reference.selector:
-        case Version() as version:
-            meant = [version]
-        case Range() as span:
-            meant = [version for version in versions if version in span]
-        case Alias() as alias:
-            meant = [Version.parse(text) for name, text in remote.aliases().items() if name == alias.name]
-        case Digest(prefix):
-            meant = [each for each in versions if (remote.manifest(str(each)) or "").startswith(prefix)]
-        case None:
-            latest = remote.aliases().get(LATEST)
-            meant = [Version.parse(latest)] if latest else [version for version in versions if version.stable]
-    digest = remote.manifest(str(max(meant))) if meant else None
+    if isinstance(reference.selector, Digest):
+        prefix = reference.selector.prefix
+        found = [each for each in versions if (remote.manifest(str(each)) or "").startswith(prefix)]
+    else:
+        aliases = {name: Version.parse(text) for name, text in remote.aliases().items()}
+        found = meant(reference.selector, lambda: versions, lambda alias: aliases.get(alias.name))
+    digest = remote.manifest(str(max(found))) if found else None
     if digest is None:
         there = f"versions: {', '.join(map(str, reversed(versions)))}" if versions else "nothing of that name at all"
         raise NotFound(f"there is no {reference} there; {there}; check the place and the name")
-    return max(meant), digest
+    return max(found), digest
 
 
 def _manifest(remote: Remote, exact: Resolved) -> Manifest:

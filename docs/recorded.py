@@ -1,0 +1,55 @@
+"""The page of what the benchmarks recorded."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tables import table
+
+RESULTS = Path(__file__).parents[1] / "benchmarks" / "results"
+
+
+def performance_page() -> str:
+    """Show the last recorded run of every benchmark, with what was claimed of it and whether it holds."""
+    results = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(RESULTS.glob("*.json"))]
+    return "\n\n".join(
+        [
+            "# Performance",
+            (
+                "What lorry costs beside other ways to do the same job, as `benchmarks/` measured it: each table is "
+                "the last run recorded with `--record`, and the command above it repeats it. CPU time is user and "
+                "system time of a whole process with one thread a process, which other work on the machine changes "
+                "far less than the time on the clock; shown are the median, and the least and most. Peak is the "
+                "median of the largest resident set, in MB of 10⁶ bytes."
+            ),
+            (
+                "Claims that do not hold stay on the page. `benchmarks/startup.py` and `benchmarks/registry.py` hold "
+                "what small commands cost against limits in milliseconds; they record nothing."
+            ),
+            *(_benchmark(each) for each in results),
+        ]
+    )
+
+
+def _benchmark(result: Mapping[str, Any]) -> str:
+    versions = ", ".join(f"{name} {version}" for name, version in result["versions"].items())
+    rows = [(name, *_cost(runs), str(len(runs))) for name, runs in result["costs"].items()]
+    claims = [("holds" if holds else "**does not hold**", text) for text, holds in result["claims"]]
+    return "\n\n".join(
+        [
+            f"## {result['title']}",
+            f"`{result['command']}`, {result['date']}, on {result['machine']}; {versions}.",
+            table(("", "CPU s", "least … most", "peak MB", "runs"), rows),
+            f"- counted: {result['counted']}\n- the same job: {result['accuracy']}",
+            table(("", "claim"), claims),
+        ]
+    )
+
+
+def _cost(runs: Sequence[Sequence[float]]) -> tuple[str, str, str]:
+    cpu, _, peak = zip(*runs, strict=True)
+    return f"{statistics.median(cpu):.2f}", f"{min(cpu):.2f} … {max(cpu):.2f}", f"{statistics.median(peak):.0f}"
