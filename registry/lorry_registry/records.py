@@ -97,13 +97,32 @@ class Records:
 
     def note(self, version: Version) -> Note:
         """Return what is said of a version; raise VerificationFailed for a damaged note."""
-        path = self._note_file(version)
+        data = self.written_note(version)
         try:
-            return Note.from_bytes(path.read_bytes())
-        except (FileNotFoundError, NotADirectoryError):
-            return NOTHING
+            return NOTHING if data is None else Note.from_bytes(data)
         except InvalidFile as error:
+            path = self._note_file(version)
             raise VerificationFailed(f"{path} is damaged ({error}); yank or deprecate the version again") from error
+
+    def written_note(self, version: Version) -> bytes | None:
+        """Return the note on a version as it was written, None where there is none."""
+        try:
+            return self._note_file(version).read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    def write_note(self, version: Version, data: bytes, *, new: bool = False, event: str = "note") -> bool:
+        """Put a note on a version and log it, or where it is to be `new` only if there is none; return whether."""
+        path, note = self._note_file(version), Note.from_bytes(data)
+        durable.make_folder(path.parent)
+        with durable.draft(self._drafts) as draft:
+            durable.write(draft, data)
+            if new and not durable.put_new(draft, path):
+                return False
+            if not new:
+                durable.put(draft, path)
+        self.log(event, version=str(version), **note._asdict())
+        return True
 
     def yanked(self, version: Version) -> bool:
         """Tell whether only its exact number may name a version; raise VerificationFailed for a damaged note."""
@@ -119,13 +138,7 @@ class Records:
         note = note if note.warns else NOTHING
         if before == note:
             return False
-        path = self._note_file(version)
-        durable.make_folder(path.parent)
-        with durable.draft(self._drafts) as draft:
-            durable.write(draft, note.to_bytes())
-            durable.put(draft, path)
-        self.log(event, version=str(version), **note._asdict())
-        return True
+        return self.write_note(version, note.to_bytes(), event=event)
 
     def log(self, event: str, **facts: str | None) -> None:
         """Add to the log, with the time in UTC."""

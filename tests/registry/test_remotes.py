@@ -6,9 +6,10 @@ import hashlib
 import json
 import struct
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeVar
 
 import boto3  # type: ignore[import-untyped]
 import pytest
@@ -20,6 +21,7 @@ from lorry.cli import cli
 from lorry.errors import Conflict, InvalidArgument, InvalidFile, LorryError, NotFound, UnknownName, VerificationFailed
 from lorry.plugin.remote import Remote
 from lorry_registry import Registry
+from lorry_registry.notes import Note
 from lorry_registry.reference import Reference
 from lorry_registry.remotes import transfer
 from lorry_registry.remotes.address import open_remote
@@ -27,6 +29,7 @@ from lorry_registry.remotes.folder import FolderRemote
 
 from .helpers import write_lora
 
+T = TypeVar("T")
 CAT = Reference.parse("demo/cat")
 
 
@@ -77,6 +80,18 @@ def blob(remote: Remote, tmp_path: Path, data: bytes) -> str:
     return sha256
 
 
+def race(write: Callable[[T], bool], values: Sequence[T]) -> list[bool]:
+    """Write every value at once; return who was told to have done it."""
+    barrier = threading.Barrier(len(values))
+
+    def run(value: T) -> bool:
+        barrier.wait()
+        return write(value)
+
+    with ThreadPoolExecutor(len(values)) as pool:
+        return list(pool.map(run, values))
+
+
 def test_blobs_are_read_from_anywhere_in_them(remote: Remote, tmp_path: Path) -> None:
     data = bytes(range(256)) * 5000
     assert remote.size("0" * 64) is None
@@ -100,14 +115,7 @@ def test_a_version_is_made_once(remote: Remote, tmp_path: Path) -> None:
 
 def test_of_sixteen_writers_one_is_first(remote: Remote, tmp_path: Path) -> None:
     digests = [blob(remote, tmp_path, str(number).encode()) for number in range(16)]
-    barrier = threading.Barrier(len(digests))
-
-    def race(digest: str) -> bool:
-        barrier.wait()
-        return remote.publish("1.0.0", digest)
-
-    with ThreadPoolExecutor(len(digests)) as pool:
-        won = list(pool.map(race, digests))
+    won = race(lambda digest: remote.publish("1.0.0", digest), digests)
     assert won.count(True) == 1
     assert remote.manifest("1.0.0") == digests[won.index(True)]
 
@@ -119,6 +127,29 @@ def test_an_alias_moves_only_from_where_it_was_seen(remote: Remote) -> None:
     assert not remote.move("best", "3.0.0", "2.0.0")
     assert remote.move("best", "1.0.0", "2.0.0")
     assert dict(remote.aliases()) == {"best": "2.0.0"}
+
+
+def note(reason: str) -> bytes:
+    return Note(yanked=reason).to_bytes()
+
+
+def test_a_note_changes_only_from_what_was_seen(remote: Remote, tmp_path: Path) -> None:
+    remote.publish("1.0.0", blob(remote, tmp_path, b"1"))
+    assert dict(remote.notes()) == {}
+    assert not remote.say("1.0.0", note("dogs"), note("cats"))
+    assert remote.say("1.0.0", None, note("dogs"))
+    assert not remote.say("1.0.0", None, note("cats"))
+    assert dict(remote.notes()) == {"1.0.0": note("dogs")}
+    assert remote.say("1.0.0", note("dogs"), note("cats"))
+    assert dict(remote.notes()) == {"1.0.0": note("cats")}
+
+
+def test_of_sixteen_who_note_something_first_one_is(remote: Remote, tmp_path: Path) -> None:
+    remote.publish("1.0.0", blob(remote, tmp_path, b"1"))
+    notes = [note(str(number)) for number in range(16)]
+    won = race(lambda each: remote.say("1.0.0", None, each), notes)
+    assert won.count(True) == 1
+    assert remote.notes()["1.0.0"] == notes[won.index(True)]
 
 
 def test_there_and_back_is_the_same_version(published: Registry, elsewhere: Registry, place: str) -> None:

@@ -48,3 +48,14 @@ class Remote(Protocol):
     def move(self, alias: str, before: str | None, after: str) -> bool:
         """Point an alias at another version if it stands for `before` still; return whether it did."""
         ...
+
+    def notes(self) -> Mapping[str, bytes]:
+        """Return the notes on versions (yanked, deprecated), each as it was written; most versions have none."""
+        ...
+
+    def say(self, version: str, before: bytes | None, after: bytes) -> bool:
+        """Put a note on a version in place of `before`, None where there was none; return whether it was put.
+
+        A note that was changed meanwhile stays. Of many who are first to write one, exactly one is told so.
+        """
+        ...

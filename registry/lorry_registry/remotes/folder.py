@@ -75,6 +75,18 @@ class FolderRemote:
         self._records.move(Alias(alias), Version.parse(after))
         return True
 
+    def notes(self) -> Mapping[str, bytes]:
+        """See `Remote`."""
+        found = {version: self._records.written_note(version) for version in self._records.versions()}
+        return {str(version): data for version, data in found.items() if data is not None}
+
+    def say(self, version: str, before: bytes | None, after: bytes) -> bool:
+        """See `Remote`; of two at once who change a note that is there, the later one stays, as with `move`."""
+        if self._records.written_note(Version.parse(version)) != before:
+            return False
+        self._store.layout.prepare()
+        return self._records.write_note(Version.parse(version), after, new=before is None)
+
 
 def open_folder(place: str, adapter: str) -> FolderRemote:
     """Open file:///path/of/a/registry; raise InvalidArgument for an address of another machine."""

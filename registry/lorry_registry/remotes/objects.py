@@ -64,23 +64,36 @@ class ObjectRemote:
 
     def manifest(self, version: str) -> str | None:
         """See `Remote`."""
-        found = self._text(f"versions/{Version.parse(version)}")
+        found = self._read(f"versions/{Version.parse(version)}")
         return found.text if found else None
 
     def publish(self, version: str, sha256: str) -> bool:
         """See `Remote`."""
-        return self._put(f"versions/{Version.parse(version)}", sha256, None)
+        return self._put(f"versions/{Version.parse(version)}", f"{sha256}\n".encode(), None)
 
     def aliases(self) -> Mapping[str, str]:
         """See `Remote`."""
-        found = {name: self._text(f"aliases/{check_name(name, 'alias')}") for name in self._names("aliases")}
+        found = {name: self._read(f"aliases/{check_name(name, 'alias')}") for name in self._names("aliases")}
         return {name: each.text for name, each in found.items() if each}
 
     def move(self, alias: str, before: str | None, after: str) -> bool:
         """See `Remote`."""
         key = f"aliases/{check_name(alias, 'alias')}"
-        found = self._text(key)
+        found = self._read(key)
         if (found.text if found else None) != before:
+            return False
+        return self._put(key, f"{after}\n".encode(), found)
+
+    def notes(self) -> Mapping[str, bytes]:
+        """See `Remote`."""
+        found = {name: self._read(f"notes/{Version.parse(name)}") for name in self._names("notes")}
+        return {name: each.data for name, each in found.items() if each}
+
+    def say(self, version: str, before: bytes | None, after: bytes) -> bool:
+        """See `Remote`."""
+        key = f"notes/{Version.parse(version)}"
+        found = self._read(key)
+        if (found.data if found else None) != before:
             return False
         return self._put(key, after, found)
 
@@ -91,35 +104,40 @@ class ObjectRemote:
         with _told():
             return [each["path"].removeprefix(prefix) for page in obstore.list(self._store, prefix) for each in page]
 
-    def _text(self, key: str) -> _Read | None:
+    def _read(self, key: str) -> _Read | None:
         import obstore
 
         with _told():
             try:
                 found = obstore.get(self._store, f"{self._folder}/{key}")
-                return _Read(bytes(found.bytes()).decode("ascii", "replace").strip(), found.meta["e_tag"])
+                return _Read(bytes(found.bytes()), found.meta["e_tag"])
             except FileNotFoundError:
                 return None
 
-    def _put(self, key: str, text: str, before: _Read | None) -> bool:
-        """Put a short text where there is none, or where `before` still stands; return whether it was put."""
+    def _put(self, key: str, data: bytes, before: _Read | None) -> bool:
+        """Put a few bytes where there are none, or where `before` still stands; return whether they were put."""
         import obstore
         from obstore.exceptions import AlreadyExistsError, PreconditionError
 
         with _told():
             try:
                 mode: Literal["create"] | UpdateVersion = "create" if before is None else {"e_tag": before.e_tag}
-                obstore.put(self._store, f"{self._folder}/{key}", f"{text}\n".encode(), mode=mode, use_multipart=False)
+                obstore.put(self._store, f"{self._folder}/{key}", data, mode=mode, use_multipart=False)
             except (AlreadyExistsError, PreconditionError):
                 return False
         return True
 
 
 class _Read(NamedTuple):
-    """A short text, and the tag of the object it was read from."""
+    """A few bytes, and the tag of the object they were read from."""
 
-    text: str
+    data: bytes
     e_tag: str | None
+
+    @property
+    def text(self) -> str:
+        """The line of text they are."""
+        return self.data.decode("ascii", "replace").strip()
 
 
 def open_objects(place: str, adapter: str) -> ObjectRemote:
