@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from lorry.plugin.dialect import HeaderFields as HeaderFields
     from lorry.plugin.dialect import NamedLayer as NamedLayer
     from lorry.plugin.dialect import Renaming as Renaming
+    from lorry.plugin.fetched import Facts as Facts
+    from lorry.plugin.fetched import Fetched as Fetched
+    from lorry.plugin.fetched import Limits as Limits
     from lorry.plugin.hookspecs import API as API
     from lorry.plugin.hookspecs import hookimpl as hookimpl
     from lorry.plugin.kind import Factors as Factors
@@ -57,6 +60,9 @@ _WHERE = {
     "HeaderFields": "lorry.plugin.dialect",
     "NamedLayer": "lorry.plugin.dialect",
     "Renaming": "lorry.plugin.dialect",
+    "Facts": "lorry.plugin.fetched",
+    "Fetched": "lorry.plugin.fetched",
+    "Limits": "lorry.plugin.fetched",
     "API": "lorry.plugin.hookspecs",
     "hookimpl": "lorry.plugin.hookspecs",
     "Factors": "lorry.plugin.kind",

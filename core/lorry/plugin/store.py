@@ -21,8 +21,13 @@ class Store(NamedTuple):
     `adapter(reference)` returns the files of an adapter, or None for a reference that is not this store's
     to answer; it raises NotFound for one that is but names nothing. `bases()` lists base folders by name.
     `api` is "module:attribute" of the store's Python interface, called with the place to open or None.
-    `schemes` are the beginnings of addresses that it holds remotes at ("s3" for s3://…), and `remote` is the
-    "module:attribute" that is called with an address and an adapter's "namespace/name" and returns the `Remote`.
+    `schemes` are the beginnings of addresses that are this store's ("s3" for s3://…). It holds remotes there where
+    `remote` is the "module:attribute" that is called with an address and an adapter's "namespace/name" and returns
+    the `Remote`. It brings what other people put there, and what is no version of lorry's, where `fetch` is the
+    "module:attribute" that is called with an address, an empty folder and the `Limits`, puts files into that folder
+    and returns the `Fetched`; it raises NotFound, AccessDenied and UpstreamFailed, and nothing in it is believed.
+    `look_up` is the "module:attribute" that is called with a file's `Hashes` and the `Limits` and returns the
+    `Facts` this store knows of it, None where it knows none; it is asked only where a person wants that.
     """
 
     name: str
@@ -32,3 +37,5 @@ class Store(NamedTuple):
     api: str = ""
     schemes: tuple[str, ...] = ()
     remote: str = ""
+    fetch: str = ""
+    look_up: str = ""
