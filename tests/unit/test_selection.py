@@ -81,8 +81,8 @@ def test_every_preset_and_block_of_every_base_reads() -> None:
     [
         ("unte=0.5", "did you mean unet"),
         ("unet=much", "'unet=much' ends with no number"),
-        ("unet=nan", "ends with no number"),
-        ("unet=inf", "ends with no number"),
+        ("unet=nan", "nan is no strength"),
+        ("unet=inf", "inf is no strength"),
         ("/(/=1", "no regular expression"),
         ("weights-that-are-not-there.txt", "is no file"),
         ("=1", "no part of"),
@@ -122,5 +122,5 @@ def test_a_merge_takes_one_for_all_or_one_for_each() -> None:
     assert set(lorry.merge([one, one], weights=["unet=0", "unet=0"]).layers) == {path(TEXT)}
     with pytest.raises(InvalidArgument, match="2 weights for 1 adapters"):
         lorry.merge([one], weights=["1", "1"])
-    with pytest.raises(InvalidArgument, match="nan is no weight"):
+    with pytest.raises(InvalidArgument, match="nan is no strength"):
         lorry.merge([(one, float("nan"))])

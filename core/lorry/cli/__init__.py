@@ -113,7 +113,29 @@ def _command(module: object, attribute: str) -> click.Command:
     command = getattr(module, attribute)
     if not isinstance(command, click.Command):
         raise TypeError(f"{module!r} has no click command {attribute!r}")
+    return _hushable(command)
+
+
+def _hushable(command: click.Command) -> click.Command:
+    """Give a command and those below it the option -q, which people write behind the command as well as before it."""
+    if isinstance(command, click.Group):
+        for each in command.commands.values():
+            _hushable(each)
+    elif all("-q" not in each.opts for each in command.params):
+        hush = click.Option(
+            ["-q", "--quiet"],
+            is_flag=True,
+            expose_value=False,
+            callback=_hush,
+            help="Print results only, no notes and no progress.",
+        )
+        command.params.append(hush)
     return command
+
+
+def _hush(ctx: click.Context, param: click.Parameter, value: bool) -> None:  # noqa: ARG001  click's signature
+    if value:
+        ctx.find_root().params["quiet"] = True
 
 
 @click.group(

@@ -35,7 +35,7 @@ def command(path: tuple[str, ...], as_json: bool, every: bool, recursive: bool) 
         listing(path, _told, ("score", "format", "base", "kinds"), _row, as_json=as_json)
         return
     found = identify(first)
-    rows = [each for each in found.candidates if every or each.score > 0 or found.best is None]
+    rows = [each for each in found.candidates if every or each.score > 0 or each.broken]
     if as_json:
         echo_json(_described(found))
     else:

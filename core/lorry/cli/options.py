@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from lorry.errors import InvalidArgument
+from lorry.ir.strength import checked_strength
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -36,7 +36,7 @@ def with_strength(text: str) -> tuple[str, float]:
     """Split "PATH:0.8" into path and number; a path alone has strength 1.
 
     A file may have a colon in its name, and so may a reference or a drive. Raises InvalidArgument where what
-    follows the name of a file is no finite number.
+    follows the name of a file is no strength.
     """
     path, colon, number = text.rpartition(":")
     if not colon or not path or Path(text).exists():
@@ -47,6 +47,4 @@ def with_strength(text: str) -> tuple[str, float]:
         if not Path(path).exists():
             return text, 1.0
         strength = math.nan
-    if not math.isfinite(strength):
-        raise InvalidArgument(f"{text}: {number!r} is no strength; give a finite number, such as {path}:0.8")
-    return path, strength
+    return path, checked_strength(strength, text)

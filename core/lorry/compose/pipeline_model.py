@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -16,6 +15,7 @@ from lorry.compose.defaults import Defaults, Drawing, fill
 from lorry.compose.tokens import TextInput
 from lorry.errors import Incompatible, InvalidArgument, LorryError
 from lorry.ir.adapter import Adapter
+from lorry.ir.strength import checked_strength
 from lorry.ops.bake import check_understood
 from lorry.plugin.backend import Request, Step
 from lorry.plugin.host import host
@@ -78,7 +78,7 @@ class PipelineModel(ABC):
         self.detach()
         try:
             attachment = Attachment(self.parts, self._texts, [each for each, _ in adapters], self.plugins)
-            attachment.set(_finite([strength for _, strength in adapters]))
+            attachment.set([checked_strength(strength) for _, strength in adapters])
         except BaseException:
             if previous is not None:
                 previous.install()
@@ -93,7 +93,7 @@ class PipelineModel(ABC):
         if len(values) != attached:
             raise InvalidArgument(f"{len(values)} strengths were given, and {attached} adapters are attached")
         if self._attachment:
-            self._attachment.set(_finite(values))
+            self._attachment.set([checked_strength(each) for each in values])
 
     def detach(self) -> None:
         """Take all adapters off; the very objects that were there before come back."""
@@ -152,10 +152,3 @@ def _before_next(on_step: Step, total: int) -> Any:  # noqa: ANN401  diffusers' 
         return tensors
 
     return after
-
-
-def _finite(strengths: Sequence[float]) -> Sequence[float]:
-    wrong = next((value for value in strengths if not math.isfinite(value)), None)
-    if wrong is not None:
-        raise InvalidArgument(f"a strength of {wrong} makes no sense; give a number such as 0.8")
-    return strengths

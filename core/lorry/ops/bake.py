@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from lorry.errors import Incompatible, InvalidArgument, Unmapped
 from lorry.ir.adapter import Adapter
 from lorry.ir.layer import Layer
+from lorry.ir.strength import checked_strength
 from lorry.ir.tensor import TensorRef, require_torch, torch_dtype
 from lorry.ir.token import Token
 from lorry.ops.base import Base
@@ -144,8 +145,9 @@ def check_plain(base: Base) -> None:
 
 
 def weighted(adapters: Sequence[Weighted]) -> list[tuple[Adapter, float]]:
-    """Give every adapter its strength, 1 where none is said."""
-    return [each if isinstance(each, tuple) else (each, 1.0) for each in adapters]
+    """Give every adapter its strength, 1 where none is said; raise InvalidArgument for one that makes no sense."""
+    pairs = [each if isinstance(each, tuple) else (each, 1.0) for each in adapters]
+    return [(adapter, checked_strength(strength)) for adapter, strength in pairs]
 
 
 def check_understood(adapter: Adapter, *, partial: bool = False) -> None:

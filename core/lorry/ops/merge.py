@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -99,10 +98,8 @@ class Merging:
         if not pairs:
             raise InvalidArgument("there is nothing to merge; give at least one adapter")
         chosen: MergeMethod = plugins.get("merge_methods", method)
-        for adapter, weight in pairs:
+        for adapter, _ in pairs:
             check_understood(adapter, partial=partial)
-            if not math.isfinite(weight):
-                raise InvalidArgument(f"{weight} is no weight; give a number")
         alone = [adapter for adapter, _ in pairs]
         _check_alike(alone, base, plugins)
         _check_count(chosen, len(pairs))

@@ -41,7 +41,7 @@ class Made(NamedTuple):
 def within_float32(at: Parameter) -> Iterator[Callable[..., None]]:
     """Yield a check of tensors that raises InvalidArgument for infinity and NaN, as the block does for LinAlgError.
 
-    What goes in is finite (`Deltas` sees to that), so that weights alone can bring these about.
+    What goes in is finite (`Deltas` sees to that), so that sums and products alone can bring these about.
     """
     import torch
 

@@ -17,7 +17,6 @@ the UNet alone. Nothing goes by position, so that a block that an adapter lacks 
 
 from __future__ import annotations
 
-import math
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -27,6 +26,7 @@ from typing import NamedTuple
 from lorry.errors import InvalidArgument
 from lorry.ir.adapter import Adapter
 from lorry.ir.module_path import ModulePath
+from lorry.ir.strength import checked_strength
 from lorry.plugin.base_model import BaseModel
 from lorry.plugin.host import Host
 
@@ -168,6 +168,6 @@ def _is_number(text: str) -> bool:
 
 
 def _number(token: str, text: str) -> float:
-    if not _is_number(text) or not math.isfinite(float(text)):
+    if not _is_number(text):
         raise InvalidArgument(f"weights: {token!r} ends with no number; write WHERE=NUMBER, as in unet=0.7")
-    return float(text)
+    return checked_strength(float(text), f"weights: {token!r}")
