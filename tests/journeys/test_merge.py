@@ -121,7 +121,7 @@ def test_numbers_beyond_float32_are_refused(cat: Path, out: Path, method: str) -
     adapter = lorry.open(cat)
     large = {at: tuple(replace(each, scale=3e37) for each in layers) for at, layers in adapter.layers.items()}
     with pytest.raises(InvalidArgument, match="outgrows float32"):
-        lorry.save(lorry.merge([(replace(adapter, layers=large), 1000.0), adapter], method=method), out)
+        lorry.save(lorry.merge([(replace(adapter, layers=large), 1000.0), adapter], method=method), out, format="kohya")
     assert not out.exists()
 
 
