@@ -11,10 +11,10 @@ from typing import NamedTuple
 from lorry.errors import InvalidFile
 from lorry.ir import Adapter, Frame, TensorRef
 from lorry.ops.identify import target_shapes
+from lorry.ops.tensor_digest import tensor_digest
 from lorry.plugin.host import Host
 from lorry_registry import canonical_json
 from lorry_registry.manifest import AdapterFacts, Base
-from lorry_registry.tensor_digest import tensor_digest
 
 _ROLES = {
     ".json": "config", ".yaml": "config", ".toml": "config", ".md": "card", ".txt": "card",

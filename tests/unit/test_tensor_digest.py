@@ -4,7 +4,7 @@ import pytest
 from blake3 import blake3
 
 from lorry.ir.tensor import TensorRef, from_bytes
-from lorry_registry.tensor_digest import tensor_digest
+from lorry.ops.tensor_digest import tensor_digest
 
 DOWN = from_bytes("F16", (1, 2), b"abcd")
 UP = from_bytes("F32", (1,), b"wxyz")
@@ -35,3 +35,8 @@ def test_it_does_not_depend_on_how_the_bytes_are_cut() -> None:
 )
 def test_every_change_of_the_tensors_changes_it(changed: dict[str, TensorRef]) -> None:
     assert tensor_digest(changed) != tensor_digest({"down": DOWN})
+
+
+def test_its_value_is_never_another() -> None:
+    odd = {'quo"ted\u00e9\t': from_bytes("F16", (1, 2), b"abcd"), "\u6f22": from_bytes("BF16", (0, 3), b"")}
+    assert tensor_digest(odd) == "blake3:26ab154185029bffbfb236739e3bc8fc9f2564e61e064ace5d4d813322c6d20e"
