@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 
 from lorry.errors import LorryError as LorryError
 
+__version__ = "0.1.0"
+
 if TYPE_CHECKING:
     from lorry.compose.baked_module import BakedModule as BakedModule
     from lorry.compose.baked_module import bake_module as bake_module

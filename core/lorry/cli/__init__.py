@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, TextIO
 
 import click
 
+from lorry import __version__
 from lorry.cli.output import clean, complain, note, shortened
 from lorry.errors import LorryError, LorryWarning
 
@@ -144,7 +145,7 @@ def _hush(ctx: click.Context, param: click.Parameter, value: bool) -> None:  # n
     epilog="Documentation of every command: lorry COMMAND --help",
 )
 @click.option("-q", "--quiet", is_flag=True, help="Print results only, no notes and no progress.")
-@click.version_option(package_name="lorry", message="lorry %(version)s")
+@click.version_option(__version__, message="lorry %(version)s")
 def cli(quiet: bool) -> None:
     """Read, convert, merge, publish, pull and run diffusion adapters of any make."""
 

@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from lorry import __version__
 from lorry.ir.adapter import Adapter
 from lorry.ir.file_source import FileSource
 from lorry.ops.base import Base
@@ -26,14 +27,12 @@ def recipe(
     base: Mapping[str, Any] | None = None,
 ) -> dict[str, str]:
     """Return the header entry that tells the operation, its inputs by sha256 and weight, its options and its base."""
-    from importlib.metadata import version
-
     listed = [
         {"name": path.name, "sha256": file_sha256(path), "weight": weight}
         for adapter, weight in inputs
         for path in _files(adapter)
     ]
-    told = {"op": op, "inputs": listed, "options": dict(options), "lorry": version("lorry")}
+    told = {"op": op, "inputs": listed, "options": dict(options), "lorry": __version__}
     if base is not None:
         told["base"] = dict(base)
     return {RECIPE_KEY: json.dumps(told, sort_keys=True, separators=(",", ":"))}
