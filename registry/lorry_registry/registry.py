@@ -7,10 +7,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lorry.errors import NotFound, VerificationFailed
+from lorry.errors import NotFound
 from lorry_registry.bases import Bases
 from lorry_registry.card import Card
-from lorry_registry.notes import Note
+from lorry_registry.notes import Change, Note
 from lorry_registry.reference import Alias, Reference, parse_alias
 from lorry_registry.semver import Version
 from lorry_registry.store import LocalStore, Resolved
@@ -95,42 +95,40 @@ class Registry:
         found = self.store.resolve(Reference.parse(reference)).reference
         return self.store.records(found).note(found.exact())
 
-    def yank(self, reference: str, reason: str | None = None, *, replaced_by: str | None = None) -> bool:
+    def yank(self, reference: str, reason: str | None = None, *, replaced_by: str | None = None, at: str = "") -> bool:
         """Let no range, alias or bare name find an exact version any more; return whether that is new.
 
         Its bytes stay, and its exact number finds it with a warning. A reason that was given before stays where none
-        is given now. Raises InvalidArgument where the reference is not exact.
+        is given now. With `at` it is said in that place and not here. Raises InvalidArgument where the reference is
+        not exact.
         """
-        return self._say(reference, "yank", yanked=self._reason(reference, reason, "yanked"), replaced_by=replaced_by)
+        use = _checked(replaced_by)
+        return self._say(reference, lambda note: note.yank(reason, use), "yank", at)
 
-    def unyank(self, reference: str) -> bool:
+    def unyank(self, reference: str, *, at: str = "") -> bool:
         """Take a yank back; return whether there was one."""
-        return self._say(reference, "unyank", yanked=None)
+        return self._say(reference, lambda note: note.without("yanked"), "unyank", at)
 
-    def deprecate(self, reference: str, reason: str | None = None, *, replaced_by: str | None = None) -> bool:
+    def deprecate(
+        self, reference: str, reason: str | None = None, *, replaced_by: str | None = None, at: str = ""
+    ) -> bool:
         """Warn whoever uses an exact version; return whether that is new. A reason from before stays."""
-        told = self._reason(reference, reason, "deprecated")
-        return self._say(reference, "deprecate", deprecated=told, replaced_by=replaced_by)
+        use = _checked(replaced_by)
+        return self._say(reference, lambda note: note.deprecate(reason, use), "deprecate", at)
 
-    def undeprecate(self, reference: str) -> bool:
+    def undeprecate(self, reference: str, *, at: str = "") -> bool:
         """Take a deprecation back; return whether there was one."""
-        return self._say(reference, "undeprecate", deprecated=None)
+        return self._say(reference, lambda note: note.without("deprecated"), "undeprecate", at)
 
-    def _reason(self, reference: str, given: str | None, field: str) -> str:
-        if given is not None:
-            return given
+    def _say(self, reference: str, change: Change, event: str, at: str) -> bool:
         target = Reference.parse(reference)
         target.exact()
-        try:
-            before: str | None = getattr(self.note(reference), field)
-        except VerificationFailed:  # a damaged note, which is mended by a new one
-            before = None
-        return before or ""
+        if not at:
+            return self.store.say(target, change, event)
+        from lorry_registry.remotes.address import open_remote
+        from lorry_registry.remotes.remote_notes import say_there
 
-    def _say(self, reference: str, event: str, *, replaced_by: str | None = None, **said: str | None) -> bool:
-        if replaced_by is not None:
-            said["replaced_by"] = str(Reference.parse(replaced_by))
-        return self.store.say(Reference.parse(reference), event, **said)
+        return say_there(open_remote(at, target), target, change)
 
     def manifest(self, reference: str) -> Manifest:
         """Return everything that is recorded about a version."""
@@ -189,17 +187,25 @@ class Registry:
 
         return descendants(self.store, self.resolve(reference))
 
-    def push(self, reference: str, place: str, *, aliases: Iterable[str] = ()) -> bool:
-        """Put a version in a remote such as "s3://bucket/folder"; return whether it is new there."""
+    def push(
+        self, reference: str, place: str, *, aliases: Iterable[str] = (), options: Mapping[str, str] | None = None
+    ) -> bool:
+        """Put a version in a remote such as "s3://bucket/folder"; return whether it is new there.
+
+        `options` are those of that kind of place: {"public": "true"} for hf://, say.
+        """
         from lorry_registry.remotes.address import open_remote
         from lorry_registry.remotes.transfer import push
 
         found = self.resolve(reference)
         moved = [parse_alias(alias) for alias in aliases]
-        return push(self.store, found, open_remote(place, found.reference), moved)
+        return push(self.store, found, open_remote(place, found.reference, options or {}), moved)
 
     def clone(self, address: str) -> Resolved:
-        """Bring a version into this registry from "s3://bucket/folder#namespace/name@1.0.0", say; return it."""
+        """Bring a version into this registry from "s3://bucket/folder#namespace/name@1.0.0", say; return it.
+
+        A place that holds one adapter names it: "hf://owner/name@1.0.0".
+        """
         from lorry_registry.remotes.address import Address, open_remote
         from lorry_registry.remotes.transfer import clone
 
@@ -244,3 +250,7 @@ class Registry:
         from lorry_registry.fsck import repair
 
         return repair(self.store, faults, [Path(place).expanduser() for place in places])
+
+
+def _checked(replaced_by: str | None) -> str | None:
+    return None if replaced_by is None else str(Reference.parse(replaced_by))

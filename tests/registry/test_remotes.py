@@ -281,6 +281,11 @@ def test_a_file_that_validate_rejects_is_let_neither_out_nor_in(
     assert elsewhere.ls() == []
 
 
+def test_options_a_place_does_not_take_are_refused_by_name(published: Registry, place: str) -> None:
+    with pytest.raises(InvalidArgument, match="has no option 'public'; it has none"):
+        published.push("demo/cat", place, options={"public": "true"})
+
+
 @pytest.mark.parametrize(
     ("address", "error"),
     [

@@ -23,7 +23,9 @@ class Store(NamedTuple):
     `api` is "module:attribute" of the store's Python interface, called with the place to open or None.
     `schemes` are the beginnings of addresses that are this store's ("s3" for s3://…). It holds remotes there where
     `remote` is the "module:attribute" that is called with an address and an adapter's "namespace/name" and returns
-    the `Remote`. It brings what other people put there, and what is no version of lorry's, where `fetch` is the
+    the `Remote`; what else is said of it (`lorry push -O`) comes as text to the keyword-only parameters it has. Where a
+    place `holds_one` adapter alone, addresses may leave its name out, and "" is what the attribute is called with. It
+    brings what other people put there, and what is no version of lorry's, where `fetch` is the
     "module:attribute" that is called with an address, an empty folder and the `Limits`, puts files into that folder
     and returns the `Fetched`; it raises NotFound, AccessDenied and UpstreamFailed, and nothing in it is believed.
     `look_up` is the "module:attribute" that is called with a file's `Hashes` and the `Limits` and returns the
@@ -37,5 +39,6 @@ class Store(NamedTuple):
     api: str = ""
     schemes: tuple[str, ...] = ()
     remote: str = ""
+    holds_one: bool = False
     fetch: str = ""
     look_up: str = ""

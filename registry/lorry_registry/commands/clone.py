@@ -9,10 +9,10 @@ from lorry.cli.output import echo, echo_json
 
 
 @click.command("clone")
-@click.argument("address", metavar="PLACE#NS/NAME[@VERSION]")
+@click.argument("address", metavar="PLACE[#NS/NAME[@VERSION]]")
 @options.as_json
 def command(address: str, as_json: bool) -> None:
-    """Bring a version into this registry from PLACE: file:///a/shared/folder, s3://bucket/folder, and what plugins add.
+    """Bring a version in from PLACE: file:///a/folder, s3://bucket/folder, hf://owner/name@1.0.0, and what plugins add.
 
     Every byte is checked against the manifest, and every file as lorry validate does, before any of it is in. What an
     interrupted clone has fetched is not fetched again.

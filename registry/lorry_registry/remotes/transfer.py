@@ -51,17 +51,17 @@ def push(store: LocalStore, resolved: Resolved, remote: Remote, aliases: Sequenc
     return new
 
 
-def clone(store: LocalStore, remote: Remote, reference: Reference) -> Resolved:
-    """Bring a version from a remote into the registry; return it.
+def clone(store: LocalStore, remote: Remote, reference: Reference | None) -> Resolved:
+    """Bring a version from a remote into the registry, the one that a bare name means if None is named; return it.
 
     What was fetched before it was interrupted is not fetched again. Raises NotFound, Conflict where this registry
     has that version with other content, VerificationFailed for bytes that are not the named ones, and InvalidFile
     for a file that `lorry validate` rejects.
     """
     version, digest = _find(remote, reference)
-    exact = Resolved(reference.at(version), digest)
-    store.refuse_other(exact.reference, digest)
-    manifest = _manifest(remote, exact)
+    manifest = _manifest(remote, version, digest, reference)
+    exact = Resolved(manifest.reference, digest)
+    _refuse_moved(store, exact)
     store.layout.prepare()
     with durable.draft(store.layout.drafts) as quarantine:
         drafts = {file.path: quarantine / file.path for file in manifest.files}
@@ -82,6 +82,16 @@ def _refuse_other(resolved: Resolved, remote: Remote) -> None:
         )
 
 
+def _refuse_moved(store: LocalStore, exact: Resolved) -> None:
+    here = store.records(exact.reference).digest(exact.reference.exact())
+    if here not in (None, exact.digest):
+        raise Conflict(
+            f"{exact.reference} is here with other content (sha256:{here[:12]}) than there "
+            f"(sha256:{exact.digest[:12]}), and versions never change: whoever keeps one of the two has moved a tag or "
+            "put another version in its place; ask them which is right"
+        )
+
+
 def _move(remote: Remote, alias: str, *, to: Version | None = None, upward_to: Version | None = None) -> None:
     """Point an alias at a version, or only upward; try again where another was quicker."""
     after = to or upward_to
@@ -93,28 +103,30 @@ def _move(remote: Remote, alias: str, *, to: Version | None = None, upward_to: V
             return
 
 
-def _find(remote: Remote, reference: Reference) -> tuple[Version, str]:
+def _find(remote: Remote, reference: Reference | None) -> tuple[Version, str]:
     versions = sorted(map(Version.parse, remote.versions()))
-    if isinstance(reference.selector, Digest):
-        prefix = reference.selector.prefix
-        found = [each for each in versions if (remote.manifest(str(each)) or "").startswith(prefix)]
+    selector = reference.selector if reference else None
+    if isinstance(selector, Digest):
+        found = [each for each in versions if (remote.manifest(str(each)) or "").startswith(selector.prefix)]
     else:
         aliases = {name: Version.parse(text) for name, text in remote.aliases().items()}
-        found = meant(reference.selector, lambda: versions, lambda alias: aliases.get(alias.name))
+        found = meant(selector, lambda: versions, lambda alias: aliases.get(alias.name))
     digest = remote.manifest(str(max(found))) if found else None
     if digest is None:
         there = f"versions: {', '.join(map(str, reversed(versions)))}" if versions else "nothing of that name at all"
-        raise NotFound(f"there is no {reference} there; {there}; check the place and the name")
+        raise NotFound(f"there is no {reference or 'stable version'} there; {there}; check the place and the name")
     return max(found), digest
 
 
-def _manifest(remote: Remote, exact: Resolved) -> Manifest:
-    data = b"".join(_limited(remote.read(exact.digest), _LARGEST_MANIFEST))
-    if hashlib.sha256(data).hexdigest() != exact.digest:
-        raise VerificationFailed(f"{exact.reference}: the manifest there is damaged: it is not sha256:{exact.digest}")
+def _manifest(remote: Remote, version: Version, digest: str, asked: Reference | None) -> Manifest:
+    """Read the manifest of a version, and hold it against what was asked for."""
+    where = asked.at(version) if asked else version
+    data = b"".join(_limited(remote.read(digest), _LARGEST_MANIFEST))
+    if hashlib.sha256(data).hexdigest() != digest:
+        raise VerificationFailed(f"{where}: the manifest there is damaged: it is not sha256:{digest}")
     manifest = Manifest.from_bytes(data)
-    if manifest.reference != exact.reference:
-        raise VerificationFailed(f"{exact.reference}: the manifest there is that of {manifest.reference}")
+    if manifest.reference != (asked or manifest.reference).at(version):
+        raise VerificationFailed(f"{where}: the manifest there is that of {manifest.reference}")
     return manifest
 
 
