@@ -15,6 +15,7 @@ from pathlib import Path
 from pydantic import ValidationError  # noqa: TID253  loaded when publishing only
 
 from lorry.errors import InvalidArgument, InvalidFile, LorryError, NotFound
+from lorry.ir import Adapter
 from lorry.ops.read import open_adapter
 from lorry.ops.triggers import triggers
 from lorry.plugin.host import host
@@ -23,7 +24,7 @@ from lorry_registry.blobs import Content, copy
 from lorry_registry.card import Card
 from lorry_registry.facts import adapter_facts, base_facts, file_facts
 from lorry_registry.lineage import lineage
-from lorry_registry.manifest import File, Id, Manifest, explain
+from lorry_registry.manifest import File, Id, Lineage, Manifest, explain
 from lorry_registry.names import check_path, same_file_key
 from lorry_registry.reference import Alias, Reference
 from lorry_registry.store import LocalStore, Resolved
@@ -52,22 +53,24 @@ def drafted(  # noqa: PLR0913  what a version is made of
     card: Card,
     recipe: str | None = None,
     parents: Sequence[Resolved] = (),
+    foreign: bool = False,
 ) -> Iterator[Draft]:
     """Copy files in, read them as one adapter and describe them; drop everything at the end.
 
-    `sources` are files, and folders of which every file is taken. Raises what `lorry.open` raises for what
+    `sources` are files, and folders of which every file is taken. `foreign` says that they are somebody else's: a
+    recipe in their header is a claim then, and not taken for the lineage. Raises what `lorry.open` raises for what
     is no adapter, Conflict where the version exists with other content, InvalidFile for a pickle.
     """
     reference.exact()
-    chosen = _choose(sources)
+    chosen = choose(sources)
     store.layout.prepare()
     with durable.draft(store.layout.drafts) as folder:
         copies = {path: folder / path for path in chosen}
         try:
             contents = {path: _copy(chosen[path], copies[path]) for path in chosen}
-            manifest = _describe(
-                store, reference, copies=copies, contents=contents, card=card, recipe=recipe, parents=parents
-            )
+            adapter = open_adapter(list(copies.values()))
+            told = lineage(store, {} if foreign else adapter.metadata, recipe, parents)
+            manifest = _describe(reference, adapter, copies=copies, contents=contents, card=card, made=told)
         except OSError as error:
             raise LorryError(f"{reference} was not published, nothing is changed: {durable.reason(error)}") from error
         except LorryError as error:
@@ -80,17 +83,15 @@ def drafted(  # noqa: PLR0913  what a version is made of
 
 
 def _describe(  # noqa: PLR0913  what a version is made of
-    store: LocalStore,
     reference: Reference,
+    adapter: Adapter,
     *,
     copies: Mapping[str, Path],
     contents: Mapping[str, Content],
     card: Card,
-    recipe: str | None,
-    parents: Sequence[Resolved],
+    made: Lineage | None,
 ) -> Manifest:
     plugins = host()
-    adapter = open_adapter(list(copies.values()))
     frames = {path: frame for frame in adapter.origin for path in frame.source.paths}
     stated = [each.text for each in triggers(adapter) if each.stated and each.text not in adapter.tokens]
     card = card.completed(adapter.metadata, stated)
@@ -112,13 +113,13 @@ def _describe(  # noqa: PLR0913  what a version is made of
             ),
             adapter=adapter_facts(adapter, card.trigger_words, plugins),
             base=base_facts(adapter, plugins),
-            lineage=lineage(store, adapter.metadata, recipe, parents),
+            lineage=made,
         )
     except ValidationError as error:
         raise InvalidFile(f"{reference} cannot be described: {explain(error)}") from error
 
 
-def _choose(sources: Sequence[Path]) -> dict[str, Path]:
+def choose(sources: Sequence[Path]) -> dict[str, Path]:
     """Return the files by their paths in the version; raise InvalidArgument where two have the same."""
     chosen: dict[str, Path] = {}
     taken: dict[str, Path] = {}

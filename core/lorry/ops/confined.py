@@ -1,9 +1,9 @@
 """A room for files that are programs: a process of its own, with little memory and time and nothing to write to.
 
 What is called there gets and gives JSON, so that even a reader that a file has taken over can send back no more than
-text. The process inherits neither the environment (tokens stand there) nor the right to write files, and ends when its
-time is up. Where the platform has no `resource` module (Windows) only the time is limited, by the clock; macOS has no
-limit of memory.
+text. The process inherits neither the environment (tokens stand there) nor, unless it is to write one, the right to
+write files, and ends when its time is up. Where the platform has no `resource` module (Windows) only the time is
+limited, by the clock; macOS has no limit of memory.
 """
 
 from __future__ import annotations
@@ -27,11 +27,12 @@ class Exhausted(LorryError):
 
 
 class Means(NamedTuple):
-    """What the process may use: bytes of memory, seconds of its own time and of the clock's."""
+    """What the process may use: bytes of memory, seconds of its own time and of the clock's, bytes in each file."""
 
     memory: int
     cpu_seconds: int
     seconds: int
+    written: int = 0
 
 
 def means_for(nbytes: int) -> Means:
@@ -91,7 +92,7 @@ def _limit(means: Means) -> None:
     for limit, most in (
         (resource.RLIMIT_AS, means.memory),
         (resource.RLIMIT_CPU, means.cpu_seconds),
-        (resource.RLIMIT_FSIZE, 0),
+        (resource.RLIMIT_FSIZE, means.written),
         (resource.RLIMIT_CORE, 0),
     ):
         _, hard = resource.getrlimit(limit)
