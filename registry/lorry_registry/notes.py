@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import NamedTuple
 
 from lorry.errors import InvalidFile
@@ -24,6 +25,25 @@ class Note(NamedTuple):
     def warns(self) -> bool:
         """Whether the version should not be used."""
         return self.yanked is not None or self.deprecated is not None
+
+    def yank(self, reason: str | None = None, replaced_by: str | None = None) -> Note:
+        """Return the note that says it is yanked too; a reason from before stays where none is given."""
+        told = (self.yanked or "") if reason is None else reason
+        return self._replace(yanked=told, replaced_by=replaced_by or self.replaced_by)
+
+    def deprecate(self, reason: str | None = None, replaced_by: str | None = None) -> Note:
+        """Return the note that says it is deprecated too; a reason from before stays where none is given."""
+        told = (self.deprecated or "") if reason is None else reason
+        return self._replace(deprecated=told, replaced_by=replaced_by or self.replaced_by)
+
+    def without(self, field: str) -> Note:
+        """Return the note with one thing taken back."""
+        left = self._replace(**{field: None})
+        return left if left.warns else NOTHING
+
+    def joined(self, other: Note) -> Note:
+        """Return the note that says what either says; where both say something of one thing, this one's."""
+        return Note(*(mine if mine is not None else theirs for mine, theirs in zip(self, other, strict=True)))
 
     def __str__(self) -> str:
         said = [("yanked", self.yanked), ("deprecated", self.deprecated)]
@@ -49,3 +69,4 @@ class Note(NamedTuple):
 
 
 NOTHING = Note()
+Change = Callable[[Note], Note]

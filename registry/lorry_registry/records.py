@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from lorry.errors import Conflict, InvalidArgument, InvalidFile, VerificationFai
 from lorry_registry import durable
 from lorry_registry.layout import Layout
 from lorry_registry.names import check_name
-from lorry_registry.notes import NOTHING, Note
+from lorry_registry.notes import NOTHING, Change, Note
 from lorry_registry.reference import Alias, Reference
 from lorry_registry.semver import Version
 
@@ -128,17 +128,14 @@ class Records:
         """Tell whether only its exact number may name a version; raise VerificationFailed for a damaged note."""
         return self.note(version).yanked is not None
 
-    def say(self, version: Version, said: Mapping[str, str | None], event: str) -> bool:
-        """Change fields of a version's note and log it; return whether it says something else now."""
+    def say(self, version: Version, change: Change, event: str) -> bool:
+        """Change a version's note and log it as `event`; return whether it says something else now."""
         try:
             before = self.note(version)
         except VerificationFailed:
             before = None  # what is said now mends it
-        note = (before or NOTHING)._replace(**said)
-        note = note if note.warns else NOTHING
-        if before == note:
-            return False
-        return self.write_note(version, note.to_bytes(), event=event)
+        after = change(before or NOTHING)
+        return after != before and self.write_note(version, after.to_bytes(), event=event)
 
     def log(self, event: str, **facts: str | None) -> None:
         """Add to the log, with the time in UTC."""

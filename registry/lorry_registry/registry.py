@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from lorry_registry.lock import Difference, Lock
     from lorry_registry.manifest import Manifest
     from lorry_registry.publish import Draft
+    from lorry_registry.remotes.transfer import Cloned
 
 
 class Registry:
@@ -201,7 +202,7 @@ class Registry:
         moved = [parse_alias(alias) for alias in aliases]
         return push(self.store, found, open_remote(place, found.reference, options or {}), moved)
 
-    def clone(self, address: str) -> Resolved:
+    def clone(self, address: str) -> Cloned:
         """Bring a version into this registry from "s3://bucket/folder#namespace/name@1.0.0", say; return it.
 
         A place that holds one adapter names it: "hf://owner/name@1.0.0".

@@ -27,6 +27,7 @@ from lorry_registry import durable
 from lorry_registry.blobs import Blobs, Content
 from lorry_registry.layout import Layout, default_home
 from lorry_registry.names import check_name
+from lorry_registry.notes import Change
 from lorry_registry.records import Records, entries
 from lorry_registry.reference import LATEST, Alias, Digest, Reference
 from lorry_registry.resolve import meant
@@ -167,17 +168,16 @@ class LocalStore:
         self.layout.prepare()
         return self.records(reference).move(reference.selector, version)
 
-    def say(self, reference: Reference, event: str, **said: str | None) -> bool:
+    def say(self, reference: Reference, change: Change, event: str) -> bool:
         """Change the note on an exact version and log it as `event`; return whether it says something else now.
 
-        `said` are fields of `Note`. "latest" moves on from a version that is yanked now, and back to one that is
-        no longer.
+        "latest" moves on from a version that is yanked now, and back to one that is no longer.
         """
         version = reference.exact()
         self.resolve(reference)
         self.layout.prepare()
         records = self.records(reference)
-        changed = records.say(version, said, event)
+        changed = records.say(version, change, event)
         if any(map(partial(_offered, records), records.versions())):
             _move_latest(records)
         return changed

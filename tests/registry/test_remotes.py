@@ -27,7 +27,8 @@ from lorry_registry.remotes import transfer
 from lorry_registry.remotes.address import open_remote
 from lorry_registry.remotes.folder import FolderRemote
 
-from .helpers import write_lora
+from . import oci
+from .helpers import data_manifest, write_lora
 
 T = TypeVar("T")
 CAT = Reference.parse("demo/cat")
@@ -43,11 +44,31 @@ def s3() -> Iterator[str]:
     server.stop()
 
 
-@pytest.fixture(params=["file", "s3"])
+@pytest.fixture(scope="session")
+def oci_strict() -> Iterator[str]:
+    """A registry that speaks OCI, strictly."""
+    with oci.strict() as host:
+        yield host
+
+
+@pytest.fixture(scope="session")
+def oci_debian(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The registry that Debian and Ubuntu have."""
+    with oci.debian(tmp_path_factory.mktemp("docker-registry")) as host:
+        yield host
+
+
+NO_DEBIAN = pytest.mark.skipif(not oci.PROGRAM, reason="no docker-registry; on Debian: apt-get install docker-registry")
+
+
+@pytest.fixture(params=["file", "s3", "oci_strict", pytest.param("oci_debian", marks=NO_DEBIAN)])
 def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """An empty place of each kind."""
     if request.param == "file":
         return (tmp_path / "shared").as_uri()
+    if request.param.startswith("oci"):
+        monkeypatch.setattr("lorry_registry.remotes.oci.remote.SETTLE", 0.3)
+        return f"oci://{request.getfixturevalue(request.param)}/test-{abs(hash(str(tmp_path)))}"
     endpoint = request.getfixturevalue("s3")
     for name, value in {
         "AWS_ENDPOINT_URL": endpoint,
@@ -80,6 +101,12 @@ def blob(remote: Remote, tmp_path: Path, data: bytes) -> str:
     return sha256
 
 
+def version(remote: Remote, tmp_path: Path, number: int = 1) -> str:
+    """Write everything that a version 1.0.0 with this number in its only file needs; return its manifest's digest."""
+    blob(remote, tmp_path, data := str(number).encode())
+    return blob(remote, tmp_path, data_manifest("demo/cat@1.0.0", data).to_bytes())
+
+
 def race(write: Callable[[T], bool], values: Sequence[T]) -> list[bool]:
     """Write every value at once; return who was told to have done it."""
     barrier = threading.Barrier(len(values))
@@ -106,7 +133,7 @@ def test_blobs_are_read_from_anywhere_in_them(remote: Remote, tmp_path: Path) ->
 def test_a_version_is_made_once(remote: Remote, tmp_path: Path) -> None:
     assert list(remote.versions()) == []
     assert remote.manifest("1.0.0") is None
-    first, second = (blob(remote, tmp_path, data) for data in (b"1", b"2"))
+    first, second = (version(remote, tmp_path, number) for number in (1, 2))
     assert remote.publish("1.0.0", first) is True
     assert remote.publish("1.0.0", second) is False
     assert remote.manifest("1.0.0") == first
@@ -114,13 +141,16 @@ def test_a_version_is_made_once(remote: Remote, tmp_path: Path) -> None:
 
 
 def test_of_sixteen_writers_one_is_first(remote: Remote, tmp_path: Path) -> None:
-    digests = [blob(remote, tmp_path, str(number).encode()) for number in range(16)]
+    digests = [version(remote, tmp_path, number) for number in range(16)]
     won = race(lambda digest: remote.publish("1.0.0", digest), digests)
     assert won.count(True) == 1
     assert remote.manifest("1.0.0") == digests[won.index(True)]
 
 
-def test_an_alias_moves_only_from_where_it_was_seen(remote: Remote) -> None:
+def test_an_alias_moves_only_from_where_it_was_seen(remote: Remote, tmp_path: Path) -> None:
+    for number in ("1.0.0", "2.0.0"):
+        blob(remote, tmp_path, b"1")
+        remote.publish(number, blob(remote, tmp_path, data_manifest(f"demo/cat@{number}", b"1").to_bytes()))
     assert dict(remote.aliases()) == {}
     assert remote.move("best", None, "1.0.0")
     assert not remote.move("best", None, "2.0.0")
@@ -134,7 +164,7 @@ def note(reason: str) -> bytes:
 
 
 def test_a_note_changes_only_from_what_was_seen(remote: Remote, tmp_path: Path) -> None:
-    remote.publish("1.0.0", blob(remote, tmp_path, b"1"))
+    remote.publish("1.0.0", version(remote, tmp_path))
     assert dict(remote.notes()) == {}
     assert not remote.say("1.0.0", note("dogs"), note("cats"))
     assert remote.say("1.0.0", None, note("dogs"))
@@ -145,7 +175,7 @@ def test_a_note_changes_only_from_what_was_seen(remote: Remote, tmp_path: Path) 
 
 
 def test_of_sixteen_who_note_something_first_one_is(remote: Remote, tmp_path: Path) -> None:
-    remote.publish("1.0.0", blob(remote, tmp_path, b"1"))
+    remote.publish("1.0.0", version(remote, tmp_path))
     notes = [note(str(number)) for number in range(16)]
     won = race(lambda each: remote.say("1.0.0", None, each), notes)
     assert won.count(True) == 1
@@ -156,7 +186,8 @@ def test_there_and_back_is_the_same_version(published: Registry, elsewhere: Regi
     assert published.push("demo/cat", place, aliases=["best"]) is True
     assert published.push("demo/cat", place) is False
     for reference in ("demo/cat", "demo/cat@1.0.0", "demo/cat@^1", "demo/cat@best", "demo/cat@latest"):
-        assert elsewhere.clone(f"{place}#{reference}") == published.resolve("demo/cat")
+        found = elsewhere.clone(f"{place}#{reference}")
+        assert (found.reference, found.digest) == published.resolve("demo/cat")
     assert elsewhere.verify("demo/cat") == published.verify("demo/cat")
     assert elsewhere.fsck() == ()
     assert lorry.open(elsewhere.pull("demo/cat", elsewhere.home.parent / "out")).layers
@@ -171,6 +202,7 @@ def test_the_commands_do_the_same(published: Registry, elsewhere: Registry, plac
     assert json.loads(run("push", "demo/cat", place, "--json", home=published.home))["new"] is True
     assert f"was already at {place}#demo/cat@1.0.0" in run("push", "demo/cat", place, home=published.home)
     assert "demo/cat@1.0.0 is here now" in run("clone", f"{place}#demo/cat", home=elsewhere.home)
+    assert "demo/cat@1.0.0 was already here" in run("clone", f"{place}#demo/cat", home=elsewhere.home)
 
 
 def test_a_version_that_is_another_there_or_here_is_refused(

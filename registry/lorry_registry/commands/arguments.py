@@ -13,6 +13,7 @@ reference: Decorator = click.argument("reference", metavar="NS/NAME[@VERSION]")
 exact: Decorator = click.argument("reference", metavar="NS/NAME@VERSION")
 reason: Decorator = click.option("--reason", help="Why; shown to whoever uses it.")
 replaced_by: Decorator = click.option("--replaced-by", metavar="REF", help="What to use instead.")
+at: Decorator = click.option("--at", default="", metavar="PLACE", help="Say it there, as in lorry push, and not here.")
 adapter: Decorator = click.argument("adapter", metavar="NS/NAME")
 
 

@@ -21,6 +21,6 @@ def command(address: str, as_json: bool) -> None:
 
     found = Registry().clone(address)
     if as_json:
-        echo_json({"reference": str(found.reference), "manifest": found.digest})
+        echo_json({"reference": str(found.reference), "manifest": found.digest, "new": found.new})
     else:
-        echo(f"{found.reference} is here now: manifest sha256:{found.digest}")
+        echo(f"{found.reference} {'is here now' if found.new else 'was already here'}: manifest sha256:{found.digest}")

@@ -10,6 +10,7 @@ import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from lorry.errors import Conflict, InvalidFile, NotFound, UpstreamFailed, VerificationFailed
 from lorry.ops.findings import REJECT
@@ -18,7 +19,9 @@ from lorry.plugin.remote import Remote
 from lorry_registry import durable
 from lorry_registry.blobs import Content, measure
 from lorry_registry.manifest import File, Manifest
-from lorry_registry.reference import LATEST, Alias, Digest, Reference
+from lorry_registry.notes import NOTHING, Note
+from lorry_registry.reference import Alias, Digest, Reference
+from lorry_registry.remotes.remote_notes import notes_there, say_there
 from lorry_registry.resolve import meant
 from lorry_registry.semver import Version
 from lorry_registry.store import LocalStore, Resolved
@@ -27,16 +30,25 @@ from lorry_registry.view import ADAPTER_ROLES, adapter_files
 _LARGEST_MANIFEST = 16 << 20
 
 
+class Cloned(NamedTuple):
+    """A version that was brought here, by its exact reference and its manifest's sha256, and whether it is new."""
+
+    reference: Reference
+    digest: str
+    new: bool
+
+
 def push(store: LocalStore, resolved: Resolved, remote: Remote, aliases: Sequence[Alias] = ()) -> bool:
     """Put a version in a remote; return whether it is new there. What is there already is not sent again.
 
-    "latest" moves as it does here. Raises Conflict where the remote has that version with other content,
-    VerificationFailed where a blob here is damaged, and InvalidFile for what nobody could clone.
+    What is said of it here (yanked, deprecated) is said there too, and "latest" moves as it does here. Raises Conflict
+    where the remote has that version with other content, VerificationFailed where a blob here is damaged, and
+    InvalidFile for what nobody could clone.
     """
     version = resolved.reference.exact()
     manifest = store.manifest(resolved)
     _refuse_other(resolved, remote)
-    _inspect(resolved.reference, adapter_files(store, resolved))
+    inspect(resolved.reference, adapter_files(store, resolved))
     for file in manifest.files:
         if remote.size(file.sha256) != file.size:
             store.blobs.verify(Content(file.sha256, file.size))
@@ -44,21 +56,22 @@ def push(store: LocalStore, resolved: Resolved, remote: Remote, aliases: Sequenc
     remote.write(resolved.digest, store.blobs.path(resolved.digest))
     new = remote.publish(str(version), resolved.digest)
     _refuse_other(resolved, remote)
-    if version.stable:
-        _move(remote, LATEST, upward_to=version)
+    note = store.records(resolved.reference).note(version)
+    say_there(remote, resolved.reference, lambda there: there.joined(note))
     for alias in aliases:
-        _move(remote, alias.name, to=version)
+        _move(remote, alias.name, version)
     return new
 
 
-def clone(store: LocalStore, remote: Remote, reference: Reference | None) -> Resolved:
+def clone(store: LocalStore, remote: Remote, reference: Reference | None) -> Cloned:
     """Bring a version from a remote into the registry, the one that a bare name means if None is named; return it.
 
-    What was fetched before it was interrupted is not fetched again. Raises NotFound, Conflict where this registry
+    What was fetched before it was interrupted is not fetched again. What is said of it there is said here too, with a
+    LorryWarning. Raises NotFound, Conflict where this registry
     has that version with other content, VerificationFailed for bytes that are not the named ones, and InvalidFile
     for a file that `lorry validate` rejects.
     """
-    version, digest = _find(remote, reference)
+    version, digest, note = _find(remote, reference)
     manifest = _manifest(remote, version, digest, reference)
     exact = Resolved(manifest.reference, digest)
     _refuse_moved(store, exact)
@@ -68,9 +81,11 @@ def clone(store: LocalStore, remote: Remote, reference: Reference | None) -> Res
         for file in manifest.files:
             drafts[file.path].parent.mkdir(parents=True, exist_ok=True)
             _fetch(store, remote, file).rename(drafts[file.path])
-        _inspect(exact.reference, [drafts[file.path] for file in manifest.files if file.role in ADAPTER_ROLES])
-        store.publish(manifest, drafts)
-    return exact
+        inspect(exact.reference, [drafts[file.path] for file in manifest.files if file.role in ADAPTER_ROLES])
+        # First, so that a yanked version is at no moment found here by a range.
+        store.records(exact.reference).say(version, lambda here: here.joined(note), "clone")
+        new = store.publish(manifest, drafts)
+    return Cloned(*store.find(exact.reference), new)
 
 
 def _refuse_other(resolved: Resolved, remote: Remote) -> None:
@@ -92,30 +107,35 @@ def _refuse_moved(store: LocalStore, exact: Resolved) -> None:
         )
 
 
-def _move(remote: Remote, alias: str, *, to: Version | None = None, upward_to: Version | None = None) -> None:
-    """Point an alias at a version, or only upward; try again where another was quicker."""
-    after = to or upward_to
+def _move(remote: Remote, alias: str, version: Version) -> None:
+    """Point an alias at a version; try again where another was quicker."""
     while True:
         before = remote.aliases().get(alias)
-        if before == str(after) or (upward_to and before and Version.parse(before) > upward_to):
-            return
-        if remote.move(alias, before, str(after)):
+        if before == str(version) or remote.move(alias, before, str(version)):
             return
 
 
-def _find(remote: Remote, reference: Reference | None) -> tuple[Version, str]:
-    versions = sorted(map(Version.parse, remote.versions()))
+def _find(remote: Remote, reference: Reference | None) -> tuple[Version, str, Note]:
+    """Return what a reference means there, as it would here, with its manifest's sha256 and what is said of it."""
+    versions, notes = sorted(map(Version.parse, remote.versions())), notes_there(remote)
     selector = reference.selector if reference else None
+
+    def yanked(version: Version) -> bool:
+        return notes.get(version, NOTHING).yanked is not None
+
     if isinstance(selector, Digest):
         found = [each for each in versions if (remote.manifest(str(each)) or "").startswith(selector.prefix)]
     else:
         aliases = {name: Version.parse(text) for name, text in remote.aliases().items()}
-        found = meant(selector, lambda: versions, lambda alias: aliases.get(alias.name))
+        found = meant(selector, lambda: versions, lambda alias: aliases.get(alias.name), yanked)
+        if not isinstance(selector, Version):
+            found = [version for version in found if not yanked(version)]
     digest = remote.manifest(str(max(found))) if found else None
     if digest is None:
-        there = f"versions: {', '.join(map(str, reversed(versions)))}" if versions else "nothing of that name at all"
+        told = [f"{version}{' (yanked)' if yanked(version) else ''}" for version in reversed(versions)]
+        there = f"versions: {', '.join(told)}" if told else "nothing of that name at all"
         raise NotFound(f"there is no {reference or 'stable version'} there; {there}; check the place and the name")
-    return max(found), digest
+    return max(found), digest, notes.get(max(found), NOTHING)
 
 
 def _manifest(remote: Remote, version: Version, digest: str, asked: Reference | None) -> Manifest:
@@ -175,7 +195,7 @@ def _limited(chunks: Iterator[bytes], most: int) -> Iterator[bytes]:
         yield chunk
 
 
-def _inspect(reference: Reference, files: Sequence[Path]) -> None:
+def inspect(reference: Reference, files: Sequence[Path]) -> None:
     """Look at an adapter, out of everybody's way; raise InvalidFile for one that is not let in anywhere."""
     verdict = validate(files)
     if verdict.verdict == REJECT:
