@@ -219,6 +219,18 @@ def test_a_folder_made_like_another_loads_in_diffusers(folder: Callable[[str], P
     agree(dict(encoder.state_dict()), component(folder("sd1"), "text_encoder")[0])
 
 
+def test_configurations_come_from_a_base_by_name(tmp_path: Path) -> None:
+    one, runner = str(tmp_path / "one.safetensors"), CliRunner()
+    assert runner.invoke(cli, ["convert-base", "toybox-sd", "--to", "ldm", "-o", one, "--lossy"]).exit_code == 0
+    for folder, options, told in (("whole", ["--like", "toybox-sd"], ""), ("weights", [], "weights alone")):
+        done = runner.invoke(cli, ["convert-base", one, "--to", "diffusers", "-o", str(tmp_path / folder), *options])
+        assert (done.exit_code, told in done.stderr, bool(done.stderr)) == (0, True, bool(told)), done.output
+        assert (tmp_path / folder / "model_index.json").exists() is not bool(told)
+    refused = runner.invoke(cli, ["convert-base", one, "--to", "diffusers", "-o", str(tmp_path / "x"), "--like", one])
+    assert isinstance(refused.exception, InvalidArgument)
+    assert "is a file" in str(refused.exception)
+
+
 def test_a_component_by_itself_keeps_its_configuration(folder: Callable[[str], Path], tmp_path: Path) -> None:
     alone = folder("flux2") / "transformer"
     lorry.convert_base(lorry.open_base(alone), tmp_path / "new", "diffusers")

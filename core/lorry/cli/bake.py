@@ -20,12 +20,7 @@ if TYPE_CHECKING:
 @click.argument("adapters", nargs=-1, metavar="ADAPTER[:STRENGTH]...")
 @click.option("-o", "--output", type=click.Path(), help="Where to write; with --undo, BASE itself if not given.")
 @click.option("--to", "layout", metavar="LAYOUT", help="Write another layout, as lorry convert-base does.")
-@click.option(
-    "--like",
-    metavar="FOLDER",
-    type=click.Path(exists=True, file_okay=False),
-    help="A diffusers folder to take configurations and tokenizers from, for --to diffusers.",
-)
+@options.like
 @click.option("--lossy", is_flag=True, help="Leave out what the layout has no place for; the result says what.")
 @options.dtype
 @click.option("--device", default="cpu", show_default=True, metavar="DEVICE", help="Where to compute: cpu, cuda.")

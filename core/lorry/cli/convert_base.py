@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from lorry.cli import options
-from lorry.cli.output import count, echo, echo_json
+from lorry.cli.output import count, echo, echo_json, note
 
 
 @click.command("convert-base")
@@ -18,12 +18,7 @@ from lorry.cli.output import count, echo, echo_json
     help="diffusers (a folder), ldm, sgm, bfl or comfy (a single file), as the base has it.",
 )
 @options.output
-@click.option(
-    "--like",
-    metavar="FOLDER",
-    type=click.Path(exists=True, file_okay=False),
-    help="A diffusers folder to take configurations and tokenizers from, for --to diffusers.",
-)
+@options.like
 @click.option(
     "--shard-size",
     metavar="SIZE",
@@ -68,6 +63,7 @@ def command(
                 "tensors_written": done.tensors,
                 "lost": dict(done.lost),
                 "unused": list(done.unused),
+                "configured": done.configured,
                 "verified": verify,
             }
         )
@@ -79,5 +75,7 @@ def command(
         echo(f"left out: {len(done.lost) - 10} more")
     if done.unused:
         echo(f"left out: {len(done.unused)} constants that drawing does not need")
+    if not done.configured:
+        note("the folder has weights alone, which no tool loads; --like BASE brings the configurations along")
     if verify:
         echo("verified: every tensor has the bytes it had")

@@ -18,6 +18,11 @@ output: Decorator = click.option("-o", "--output", required=True, type=click.Pat
 force: Decorator = click.option("--force", is_flag=True, help="Replace what is at the output.")
 base: Decorator = click.option("--base", metavar="BASE", help="The base model: a folder, or a name (lorry base ls).")
 partial: Decorator = click.option("--partial", is_flag=True, help="Go on with the part that is understood.")
+like: Decorator = click.option(
+    "--like",
+    metavar="BASE",
+    help="A diffusers folder, or its name, to take configurations and tokenizers from, for --to diffusers.",
+)
 weights: Decorator = click.option(
     "--weights",
     multiple=True,

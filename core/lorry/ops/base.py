@@ -103,5 +103,5 @@ def _refuse_adapter(path: str | Path, plugins: Host) -> None:
         title = plugins.base_models()[found.base].title
         raise NotRecognised(
             f"{path} is an adapter ({found.dialect} for {title}), not a base model; "
-            "a base model stands before the adapters, and after --base"
+            "give a folder, a checkpoint, or a name that stands for one (lorry base ls)"
         )

@@ -2,33 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from lorry.errors import InvalidArgument, NotRepresentable, VerificationFailed
 from lorry.ir.tensor import TensorRef
 from lorry.ir.tensor_map import TensorMap
 from lorry.ops.bake import check_plain
-from lorry.ops.base import Base, open_base
+from lorry.ops.base import Base, find_base, open_base
 from lorry.ops.base_files import read_weights
 from lorry.ops.base_output import check_file_name, check_folder_name, copy_rest, shards, write_index
 from lorry.ops.byte_count import byte_count
 from lorry.ops.layout import FOLDER, Layout, Place
 from lorry.ops.output import replacing
+from lorry.ops.recipe import newest
+from lorry.ops.style import RECIPE_KEY
 from lorry.plugin.base_model import BaseModel
 from lorry.plugin.host import Host, host
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rewritten:
-    """What was written where, and what was left out: `lost` with the reason, `unused` because nothing needs it."""
+    """What was written where, and what was left out: `lost` with the reason, `unused` because nothing needs it.
+
+    `configured` is False for a folder that has weights alone, there having been no folder to take the rest from.
+    `recipe()` tells how it was made, where it was baked.
+    """
 
     path: Path
     layout: str
     tensors: int
     lost: Mapping[str, str]
     unused: tuple[str, ...]
+    configured: bool = True
+    recipe: Callable[[], dict[str, Any]] = dict
 
 
 def convert_base(  # noqa: PLR0913  every option is a keyword with a default
@@ -49,7 +58,8 @@ def convert_base(  # noqa: PLR0913  every option is a keyword with a default
 
     Tensors are streamed and keep dtype and bytes; at most one that is turned about is in memory. The header of the
     component that draws goes along. A folder gets everything but weights (configurations, tokenizers) from the folder
-    `like`, by default from the base itself where that is one; a component of more bytes than `shard_size` (a number,
+    `like` (or the base of that name), by default from the base itself where that is one; with neither it has
+    none, and no tool loads it. A component of more bytes than `shard_size` (a number,
     or text as "5GB") is divided into shards with an index. `verify` reads the result back and compares every byte.
     `metadata` is added to the header. The tensors named in `required` are not left out, `lossy` or not.
 
@@ -76,16 +86,24 @@ def convert_base(  # noqa: PLR0913  every option is a keyword with a default
         check_file_name(path)
     else:
         check_folder_name(path)
+    configured = True
     with replacing(path, force=force) as draft:
         written = TensorMap(tensors=named.tensors, metadata={**_header(base, model, plugins), **(metadata or {})})
         if layout == FOLDER:
-            _copy_rest(base, Path(like) if like is not None else base.path, draft, model)
+            configured = _copy_rest(base, _folder(like, plugins) if like is not None else base.path, draft, model)
             _write_folder(written, draft, model, size, plugins)
         else:
             _write(written, draft, plugins)
         if verify:
             _verify(base, draft, named, plugins)
-    return Rewritten(path=path, layout=layout, tensors=len(named.tensors), lost=lost, unused=unused)
+    return Rewritten(
+        path=path,
+        layout=layout,
+        tensors=len(named.tensors),
+        lost=lost,
+        unused=unused,
+        configured=configured,
+    )
 
 
 def _holds_any(lost: str, names: Collection[str]) -> bool:
@@ -123,8 +141,11 @@ class _Renamed:
         self.names |= set(names)
 
 
-def _copy_rest(base: Base, source: Path, path: Path, model: BaseModel) -> None:
-    """Make the folder, with what a folder has beside weights; the folder of one component belongs one level down."""
+def _copy_rest(base: Base, source: Path, path: Path, model: BaseModel) -> bool:
+    """Make the folder, with what a folder has beside weights; return whether there was any.
+
+    The folder of one component belongs one level down.
+    """
     if source in {file.parent for file in base.files}:
         path.mkdir()
         copy_rest(source, path / model.components[0].name)
@@ -132,6 +153,14 @@ def _copy_rest(base: Base, source: Path, path: Path, model: BaseModel) -> None:
         copy_rest(source, path)
     else:
         path.mkdir()
+    return source.is_dir()
+
+
+def _folder(like: str | Path, plugins: Host) -> Path:
+    folder = find_base(like, plugins)
+    if not folder.is_dir():
+        raise InvalidArgument(f"{like} is a file; configurations are taken from a diffusers folder")
+    return folder
 
 
 def _write_folder(written: TensorMap, path: Path, model: BaseModel, size: int | None, plugins: Host) -> None:
@@ -155,11 +184,14 @@ def _write(tensors: TensorMap, path: Path, plugins: Host) -> None:
 
 
 def _header(base: Base, model: BaseModel, plugins: Host) -> Mapping[str, str]:
-    """Return the header of the first file with something of the component that draws."""
+    """Return the header of the first file with something of the component that draws; of recipes, the newest."""
     lead = f"{model.components[0].name}."
+    headers = {file: read_weights(file, plugins).metadata for file in base.files}
     for file, held in base.files.items():
         if any(name.startswith(lead) for stored in held.values() for name in stored.names):
-            return read_weights(file, plugins).metadata
+            told = newest(header[RECIPE_KEY] for header in headers.values() if RECIPE_KEY in header)
+            others = {key: value for key, value in headers[file].items() if key != RECIPE_KEY}
+            return {**others, RECIPE_KEY: told[0]} if len(told) == 1 else others
     return {}
 
 
