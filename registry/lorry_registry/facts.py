@@ -78,7 +78,7 @@ def file_facts(path: Path, frames: Mapping[Path, Frame]) -> FileFacts:
     frame = frames.get(path)
     if frame is None:
         return FileFacts(_ROLES.get(suffix, "extra"), media_type, None)
-    if _is_pickle(path):
+    if is_pickle(path):
         raise InvalidFile(
             f"{path.name} is a pickle, which some programs run as code when they open it; convert it first, say: "
             f"lorry convert {path.name} --to {frame.dialect}+safetensors -o {path.stem}.safetensors"
@@ -92,7 +92,8 @@ def _distinct(refs: Iterable[TensorRef]) -> Iterable[TensorRef]:
     return {ref.segments: ref for ref in refs}.values()
 
 
-def _is_pickle(path: Path) -> bool:
+def is_pickle(path: Path) -> bool:
+    """Tell whether a file begins as a pickle does, or as the zip file that one comes in."""
     with path.open("rb") as file:
         head = file.read(2)
     return head == b"PK" or head[:1] == b"\x80"

@@ -8,6 +8,8 @@ names/<namespace>/<name>/aliases/latest  the version it stands for
 names/<namespace>/<name>/log.jsonl       what happened, one line each, only ever added to
 bases.json                               names given to base models elsewhere on this machine
 views/<manifest sha256>/<path>           files under their own names, made from blobs when first opened
+hub/                                     what clients of `lorry serve-hub` wrote; see lorry_registry.hub
+quarantine/<id>/                         other people's files that are not in, with what was found about them
 tmp/                                     drafts
 index.sqlite                             a cache of the manifests; may be deleted at any time
 """
@@ -54,6 +56,16 @@ class Layout:
     def views(self) -> Path:
         """Folder of the views."""
         return self.home / "views"
+
+    @property
+    def hub(self) -> Path:
+        """Folder of what is served by the Hub's protocol."""
+        return self.home / "hub"
+
+    @property
+    def quarantine(self) -> Path:
+        """Folder of other people's files that are not in."""
+        return self.home / "quarantine"
 
     @property
     def drafts(self) -> Path:
