@@ -51,6 +51,12 @@ def lorry_stores() -> list[Store]:
             schemes=("s3", "gs", "az"),
             remote="lorry_registry.remotes.objects:open_objects",
         ),
+        Store(
+            name="oci",
+            title="OCI registries",
+            schemes=("oci",),
+            remote="lorry_registry.remotes.oci.remote:open_oci",
+        ),
     ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 import struct
 from collections.abc import Mapping
@@ -11,7 +12,6 @@ from lorry.ir.tensor import TensorRef, from_bytes
 from lorry.ir.tensor_map import TensorMap
 from lorry_plugins.formats import safetensors
 from lorry_registry import durable
-from lorry_registry.blobs import copy
 from lorry_registry.manifest import AdapterFacts, Base, File, Id, Manifest
 from lorry_registry.reference import Reference
 from lorry_registry.store import LocalStore
@@ -37,19 +37,28 @@ def write_lora(path: Path, seed: int = 0, metadata: Mapping[str, str] | None = N
     return path
 
 
+def data_manifest(reference: str, data: bytes) -> Manifest:
+    """Describe a version of one file that is no adapter."""
+    target = Reference.parse(reference)
+    return Manifest(
+        id=Id(namespace=target.namespace, name=target.name, version=str(target.exact())),
+        files=(
+            File(
+                path="data.bin",
+                role="weights",
+                media_type="application/octet-stream",
+                size=len(data),
+                sha256=hashlib.sha256(data).hexdigest(),
+            ),
+        ),
+        adapter=AdapterFacts(kinds=("lora",), format="none", components=(), layers=0, ranks={}, dtypes=(), n_params=0),
+        base=Base(id="sd1@1", fingerprint="0" * 64),
+    )
+
+
 def publish_bytes(store: LocalStore, reference: str, data: bytes) -> bool:
     """Publish a version of one file by way of the store alone, which does not care what is in it."""
-    target = Reference.parse(reference)
     store.layout.prepare()
-    with durable.draft(store.layout.drafts) as draft, durable.draft(store.layout.drafts) as source:
-        source.write_bytes(data)
-        content = copy(source, draft, durable.READ_ONLY)
-        manifest = Manifest(
-            id=Id(namespace=target.namespace, name=target.name, version=str(target.exact())),
-            files=(File(path="data.bin", role="weights", media_type="application/octet-stream", **content._asdict()),),
-            adapter=AdapterFacts(
-                kinds=("lora",), format="none", components=(), layers=0, ranks={}, dtypes=(), n_params=0
-            ),
-            base=Base(id="sd1@1", fingerprint="0" * 64),
-        )
-        return store.publish(manifest, {"data.bin": draft})
+    with durable.draft(store.layout.drafts) as draft:
+        durable.write(draft, data, durable.READ_ONLY)
+        return store.publish(data_manifest(reference, data), {"data.bin": draft})

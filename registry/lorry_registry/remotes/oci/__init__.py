@@ -1,0 +1,1 @@
+"""OCI registries as remotes: a repository for each adapter, in the layout of ModelPack."""

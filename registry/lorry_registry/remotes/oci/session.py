@@ -1,0 +1,165 @@
+"""Requests to an OCI registry: who we are is told to that registry alone, and nothing travels in the clear.
+
+The token flow is that of https://distribution.github.io/distribution/spec/auth/token/
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import weakref
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager, suppress
+
+import httpx2
+
+from lorry.errors import AccessDenied, UpstreamFailed
+from lorry_registry.remotes.oci.credentials import Credentials, credentials
+
+_TIMEOUT = httpx2.Timeout(60, connect=15)
+_MOST = 4 << 20  # what registries take as a manifest
+_PARAMETER = re.compile(r'(\w+)="([^"]*)"')
+
+
+class Session:
+    """Sends requests below one origin, `https://host[:port]`."""
+
+    def __init__(self, origin: str) -> None:
+        self._origin = httpx2.URL(origin)
+        self._client = httpx2.Client(
+            base_url=self._origin,
+            auth=_Auth(self._origin),
+            timeout=_TIMEOUT,
+            follow_redirects=True,
+            event_hooks={"request": [self._look_at]},
+        )
+        weakref.finalize(self, self._client.close)  # a remote is not closed by whoever opens it
+
+    @property
+    def host(self) -> str:
+        """The registry's host and port."""
+        return self._origin.netloc.decode()
+
+    @contextmanager
+    def stream(
+        self, method: str, url: str, *, allowed: tuple[int, ...] = (), **more: object
+    ) -> Iterator[httpx2.Response]:
+        """Send a request and yield its answer, whose body is still to come.
+
+        Raises AccessDenied for 401 and 403, and UpstreamFailed for every other status of 400 and more that is not
+        `allowed`, and where the connection fails.
+        """
+        try:
+            with self._client.stream(method, url, **more) as response:  # type: ignore[arg-type]
+                if response.is_error and response.status_code not in allowed:
+                    self.refuse(response, self._body(response))
+                yield response
+        except (httpx2.HTTPError, httpx2.InvalidURL) as error:
+            raise UpstreamFailed(f"{self.host}: {_first_line(error)}; try again") from error
+
+    def send(
+        self, method: str, url: str, *, allowed: tuple[int, ...] = (), **more: object
+    ) -> tuple[httpx2.Response, bytes]:
+        """Send a request; return its answer and body, of at most 4 MiB. Raises what `stream` does."""
+        with self.stream(method, url, allowed=allowed, **more) as response:
+            return response, self._body(response)
+
+    def _body(self, response: httpx2.Response) -> bytes:
+        data = bytearray()
+        for chunk in response.iter_bytes():
+            data += chunk
+            if len(data) > _MOST:
+                raise UpstreamFailed(f"{self.host}: an answer of more than {_MOST:,} bytes; it was not read")
+        return bytes(data)
+
+    def _look_at(self, request: httpx2.Request) -> None:
+        """Let no request out unencrypted, but to a registry that was opened so; redirects come by here too."""
+        if request.url.scheme != "https" and _place(request.url) != _place(self._origin):
+            raise UpstreamFailed(f"{self.host} leads to {request.url.host} over plain http; nothing was sent there")
+
+    def refuse(self, response: httpx2.Response, body: bytes) -> None:
+        """Raise AccessDenied or UpstreamFailed with what the registry says in an answer of 400 or more."""
+        status, said = response.status_code, _said(body)
+        if status in {httpx2.codes.UNAUTHORIZED, httpx2.codes.FORBIDDEN}:
+            raise AccessDenied(f"{self.host} refuses: {status} {said}; run: docker login {self.host}")
+        raise UpstreamFailed(f"{self.host} answers {response.request.method} with {status} {said}")
+
+
+class _Auth(httpx2.Auth):
+    """Answers a registry's challenge, with basic authentication or with a token, and tells it to nobody else."""
+
+    def __init__(self, origin: httpx2.URL) -> None:
+        self._origin, self._header = origin, ""
+
+    def sync_auth_flow(self, request: httpx2.Request) -> Generator[httpx2.Request, httpx2.Response, None]:
+        if _place(request.url) != _place(self._origin):
+            yield request
+            return
+        if self._header:
+            request.headers["Authorization"] = self._header
+        response = yield request
+        if response.status_code != httpx2.codes.UNAUTHORIZED or _place(response.url) != _place(self._origin):
+            return
+        scheme, _, rest = response.headers.get("WWW-Authenticate", "").partition(" ")
+        known = credentials(self._origin.netloc.decode())
+        if scheme.lower() == "basic" and known:
+            self._header = known.basic
+        elif scheme.lower() == "bearer":
+            answer = yield _token_request(self._origin, _parameters(rest), known)
+            self._header = f"Bearer {_token(answer)}"
+        else:
+            return
+        request.headers["Authorization"] = self._header
+        yield request
+
+
+def _parameters(challenge: str) -> dict[str, str]:
+    found: list[tuple[str, str]] = _PARAMETER.findall(challenge)
+    return dict(found)
+
+
+def _token_request(origin: httpx2.URL, challenge: dict[str, str], known: Credentials | None) -> httpx2.Request:
+    realm = httpx2.URL(challenge.get("realm", ""))
+    if realm.scheme != "https" and _place(realm) != _place(origin):
+        raise AccessDenied(f"{origin.host} has its tokens made by {str(realm)!r}, which is not safe; nothing was sent")
+    asked: dict[str, str] = {name: value for name, value in challenge.items() if name in {"service", "scope"}}
+    if known and known.identity:
+        form = {**asked, "grant_type": "refresh_token", "refresh_token": known.secret, "client_id": "lorry"}
+        return httpx2.Request("POST", realm, data=form)
+    return httpx2.Request(
+        "GET", realm.copy_merge_params(asked), headers={"Authorization": known.basic} if known else {}
+    )
+
+
+def _token(answer: httpx2.Response) -> str:
+    data = answer.read()
+    with suppress(ValueError, AttributeError):
+        told = httpx2.Response(200, content=data).json()
+        token = told.get("token") or told.get("access_token")
+        if answer.is_success and isinstance(token, str) and token.isascii() and token.isprintable():
+            return token
+    raise AccessDenied(f"{answer.url.host} gives no token: {answer.status_code} {_said(data)}; log in again")
+
+
+def loopback(host: str) -> bool:
+    """Tell whether a host is this machine itself."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _place(url: httpx2.URL) -> tuple[str, str, int | None]:
+    return url.scheme, url.host, url.port
+
+
+def _said(body: bytes) -> str:
+    """Return the first error a registry tells of, in its own words."""
+    with suppress(ValueError, AttributeError, LookupError, TypeError):
+        first = httpx2.Response(200, content=body).json()["errors"][0]
+        return f"{first['code']}: {first.get('message', '')}"[:200]
+    return ""
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
