@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from lorry.algebra.device import checked_device
 from lorry.errors import Incompatible, InvalidArgument, InvalidFile, MissingExtra, NotFound
 
 INDEX = "model_index.json"
@@ -49,7 +50,7 @@ def open_pipeline(folder: Path, device: str, dtype: str | None) -> Any:  # noqa:
     for library in _LIBRARIES:
         if importlib.util.find_spec(library) is None:
             raise MissingExtra("running a base model", library, "torch")
-    place = _device(device)
+    place = torch.device(checked_device(device, float64=False))
     kind = _dtype(dtype, place)
     import diffusers
 
@@ -115,18 +116,6 @@ def _index(folder: Path) -> dict[str, Any]:
     if not isinstance(index, dict):
         raise InvalidFile(f"{path} is not a JSON object")
     return index
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        best = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-        return torch.device(best)
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise InvalidArgument(f"device {name!r} cannot be used here: {str(error).splitlines()[0]}") from error
-    return device
 
 
 def _dtype(name: str | None, device: torch.device) -> torch.dtype:
