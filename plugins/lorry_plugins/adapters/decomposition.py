@@ -23,12 +23,13 @@ _SPELLED, _ROWS, _COLUMNS = "dora_scale", "magnitude", "magnitude_in"
 
 
 def decomposed(kind: Kind, name: str, title: str) -> Kind:
-    """Return the weight-decomposed form of an additive kind."""
+    """Return the weight-decomposed form of an additive kind; raise TypeError for one that adds to no weight."""
+    add = kind.apply
+    if add is None:
+        raise TypeError(f"{kind.name} adds to no weight, so nothing can be decomposed")
 
     def apply(weight: Tensor, layer: Layer) -> Tensor:
-        if kind.apply is None:
-            raise NotImplementedError(f"{kind.name} adds to no weight, so nothing can be decomposed")
-        return _resized(kind.apply(weight, layer), layer)
+        return _resized(add(weight, layer), layer)
 
     return Kind(
         name=name,

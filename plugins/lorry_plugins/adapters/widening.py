@@ -21,7 +21,13 @@ if TYPE_CHECKING:
 
 
 def widened(kind: Kind, name: str, title: str) -> Kind:
-    """Return the widening form of an additive kind; it fits any weight of at most its own target's shape."""
+    """Return the widening form of an additive kind; it fits any weight of at most its own target's shape.
+
+    Raises TypeError for a kind that adds to no weight.
+    """
+    add = kind.apply
+    if add is None:
+        raise TypeError(f"{kind.name} adds to no weight, so nothing can be widened")
 
     def full(slots: Mapping[str, TensorRef]) -> tuple[int, ...]:
         if kind.rank is not None:
@@ -29,9 +35,7 @@ def widened(kind: Kind, name: str, title: str) -> Kind:
         return kind.target(slots) if kind.target else ()
 
     def apply(weight: Tensor, layer: Layer) -> Tensor:
-        if kind.apply is None:
-            raise NotImplementedError(f"{kind.name} adds to no weight, so nothing can be widened")
-        return kind.apply(_padded(weight, full(layer.slots)), layer)
+        return add(_padded(weight, full(layer.slots)), layer)
 
     def target(slots: Mapping[str, TensorRef]) -> tuple[int, ...]:
         rows, _, *kernel = full(slots)
