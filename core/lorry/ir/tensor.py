@@ -9,12 +9,14 @@ from __future__ import annotations
 import importlib.util
 import math
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import groupby
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
 from lorry.errors import InvalidArgument, MissingExtra
+from lorry.ir.file_source import FileSource
 
 if TYPE_CHECKING:
     import torch
@@ -204,6 +206,19 @@ class _Transposed(NamedTuple):
         data = memoryview(self.ref.tobytes()).cast(codes[BITS[self.ref.dtype]])
         turned = b"".join(data[column::columns].tobytes() for column in range(columns)) if rows else b""
         buffer[:] = turned[start : start + len(buffer)]
+
+
+def read_each(refs: Iterable[TensorRef]) -> Iterator[bytes]:
+    """Yield the bytes of each of many small tensors; a file that holds neighbours is opened once for all of them."""
+    for source, group in groupby(refs, key=lambda ref: ref.segments[0].source if len(ref.segments) == 1 else None):
+        if not isinstance(source, FileSource):
+            yield from (ref.tobytes() for ref in group)
+            continue
+        with source.opened() as fill:
+            for ref in group:
+                data = bytearray(ref.nbytes)
+                fill(ref.segments[0].start, memoryview(data))
+                yield bytes(data)
 
 
 def from_bytes(dtype: str, shape: tuple[int, ...], data: bytes) -> TensorRef:

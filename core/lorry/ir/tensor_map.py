@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from lorry.ir.tensor import TensorRef
@@ -11,7 +13,7 @@ from lorry.ir.tensor import TensorRef
 Scalar = str | int | float | bool | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class TensorMap:
     """Tensors by key in file order, with everything else the container carried.
 
@@ -24,6 +26,28 @@ class TensorMap:
     values: Mapping[str, Scalar] = field(default_factory=dict)
     sides: Mapping[str, bytes] = field(default_factory=dict)
     paths: tuple[Path, ...] = ()
+
+    def begins(self, *leads: str) -> bool:
+        """Tell whether a key begins with one of these."""
+        keys = self._sorted
+        places = ((bisect_left(keys, lead), lead) for lead in leads)
+        return any(at < len(keys) and keys[at].startswith(lead) for at, lead in places)
+
+    def ends(self, *endings: str) -> bool:
+        """Tell whether a key ends with one of these."""
+        return any(f"{ending}\n" in self._text for ending in endings)
+
+    def mentions(self, *parts: str) -> bool:
+        """Tell whether a key has one of these anywhere in it."""
+        return any(part in self._text for part in parts)
+
+    @cached_property
+    def _sorted(self) -> list[str]:
+        return sorted(self.tensors)
+
+    @cached_property
+    def _text(self) -> str:
+        return "".join(f"{key}\n" for key in self.tensors)
 
     @property
     def stem(self) -> str:

@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Container, Mapping
+from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import NamedTuple
 
+from lorry.ir.module_path import ModulePath
 from lorry.ir.tensor_map import TensorMap
-from lorry.ops.names import OWN, NameTable, Target, name_table
+from lorry.ops.names import MANY, OWN, NameTable, Target, name_table
 from lorry.plugin.base_model import BaseModel, Component, Naming
 from lorry.plugin.dialect import Dialect
-from lorry.plugin.kind import Kind, Spelling, TokenLayout
+from lorry.plugin.kind import ALPHA, Kind, Spelling, TokenLayout
 
 
-class Place(NamedTuple):
-    """A module as a key names it: by prefix and name in the file, and what that stands for."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Place:
+    """A module as a key names it: by prefix and name in the file, and what that stands for.
+
+    Bases that name a component alike share the very places.
+    """
 
     component: str
     prefix: str
     scheme: str
     module: str
     target: Target
+    paths: tuple[ModulePath, ...]
 
 
 class Spelled(NamedTuple):
@@ -63,6 +70,18 @@ class Grammar:
         """Every suffix any of them uses."""
         return frozenset(suffix for each in self.spelled for suffix in each.spelling.slots)
 
+    @cached_property
+    def alphas(self) -> frozenset[str]:
+        """The suffixes of alpha."""
+        return frozenset(
+            suffix for each in self.spelled for suffix, slot in each.spelling.slots.items() if slot == ALPHA
+        )
+
+    @cached_property
+    def shared(self) -> frozenset[str]:
+        """Every key that all modules have in common."""
+        return frozenset(key for each in self.spelled for key in each.spelling.shared)
+
     def spelled_keys(self, source: TensorMap) -> Mapping[str, str]:
         """Return each key of a source as the dialect's templates spell it, by the key itself."""
         renaming = self.dialect.renaming
@@ -81,15 +100,10 @@ class Grammar:
     def places(self, stem: str) -> list[Place]:
         """Return every module the part before the suffix can name; several only where prefixes are missing."""
         found = []
-        for lead, prefix, component, tables in self._prefixes:
-            if not stem.startswith(lead):
-                continue
-            module = stem[len(lead) :]
-            for table in tables:
-                target = table.find(module)
-                if target is not None:
-                    found.append(Place(component, prefix, table.scheme, module, target))
-                    break
+        for lead, modules in self._behind:
+            if stem.startswith(lead):
+                places = (each.place(stem) for each in modules)
+                found += [place for place in places if place][:1]
         return found
 
     def key(self, prefix: str, target: Target, suffix: str) -> str:
@@ -132,23 +146,49 @@ class Grammar:
         return naming.prefixes[0] if naming and (named or len(encoders) > 1) else ""
 
     @cached_property
-    def _prefixes(self) -> tuple[tuple[str, str, str, tuple[NameTable, ...]], ...]:
+    def _behind(self) -> tuple[tuple[str, tuple[_Modules, ...]], ...]:
+        """What begins the keys of a component, the longest first, and the modules that may follow."""
         rows = [
-            (
-                self._lead(prefix),
-                prefix,
-                component.name,
-                tuple(name_table(component, scheme, self.dialect.separator) for scheme in naming.schemes),
-            )
+            (lead, tuple(_modules(lead, prefix, component.name, table) for table in tables))
             for component in self.base.components
             if _speaks(component, self.dialect.naming)
             for naming in [_naming(component, self.dialect.naming)]
+            for tables in [[name_table(component, scheme, self.dialect.separator) for scheme in naming.schemes]]
             for prefix in naming.prefixes
+            for lead in [self._lead(prefix)]
         ]
         return tuple(sorted(rows, key=lambda row: -len(row[0])))
 
     def _lead(self, prefix: str) -> str:
         return self.dialect.lead + (prefix + self.dialect.separator if prefix else "")
+
+
+class _Modules:
+    """The modules of one component behind one prefix, by the names of one scheme."""
+
+    def __init__(self, lead: str, prefix: str, component: str, table: NameTable) -> None:
+        self._lead, self._prefix, self._component, self._table = lead, prefix, component, table
+        self._found: dict[str, Place | None] = {}
+
+    def place(self, stem: str) -> Place | None:
+        """Return the module that the part of a key before the suffix names, or None."""
+        if stem not in self._found:
+            if len(self._found) >= MANY:
+                self._found.clear()
+            self._found[stem] = self._place(stem[len(self._lead) :])
+        return self._found[stem]
+
+    def _place(self, module: str) -> Place | None:
+        target = self._table.find(module)
+        if target is None:
+            return None
+        paths = tuple(ModulePath(self._component, part) for part in target.parts)
+        return Place(self._component, self._prefix, self._table.scheme, module, target, paths)
+
+
+@cache
+def _modules(lead: str, prefix: str, component: str, table: NameTable) -> _Modules:
+    return _Modules(lead, prefix, component, table)
 
 
 @cache

@@ -13,6 +13,7 @@ from lorry.ir.tensor_map import TensorMap
 from lorry.ops.grammar import compiled
 from lorry.ops.parse import Draft, Readings, Shapes, parse
 from lorry.plugin.base_model import BaseModel, Probe
+from lorry.plugin.dialect import Dialect
 from lorry.plugin.host import Host
 from lorry.plugin.kind import kernel_untold
 
@@ -71,11 +72,11 @@ def candidates(
     shapes: Shapes | None = None,
 ) -> tuple[Candidate, ...]:
     """Ask every dialect about a source, for every base or for one; best first."""
-    for dialect in plugins.dialects().values():
-        stranger = Candidate(dialect=dialect.name, reason=f"{dialect.title}: {dialect.unreadable}")
-        if names_stranger(stranger, source, plugins):
-            return (stranger,)
-    found = list(_ask(source, plugins, base, shapes))
+    refusals = {dialect: dialect.refuse(source) for dialect in plugins.dialects().values()}
+    for dialect, refusal in refusals.items():
+        if dialect.unreadable and refusal is None:
+            return (Candidate(dialect=dialect.name, reason=f"{dialect.title}: {dialect.unreadable}"),)
+    found = _ask(source, plugins, refusals, base, shapes)
     return tuple(sorted(found, key=lambda each: each.rank, reverse=True))
 
 
@@ -85,11 +86,16 @@ def names_stranger(candidate: Candidate, source: TensorMap, plugins: Host) -> bo
     return bool(dialect.unreadable) and dialect.refuse(source) is None
 
 
-def _ask(source: TensorMap, plugins: Host, only: str | None, shapes: Shapes | None) -> Iterator[Candidate]:
+def _ask(
+    source: TensorMap,
+    plugins: Host,
+    refusals: Mapping[Dialect, str | None],
+    only: str | None,
+    shapes: Shapes | None,
+) -> Iterator[Candidate]:
     kinds = tuple(plugins.kinds().values())
     bases = [base for base in plugins.base_models().values() if only in (None, base.id)]
-    for dialect in plugins.dialects().values():
-        refusal = dialect.refuse(source)
+    for dialect, refusal in refusals.items():
         if refusal:
             yield Candidate(dialect=dialect.name, reason=refusal)
             continue

@@ -8,7 +8,7 @@ two templates claim is an error, never a guess.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache, cached_property, lru_cache
 from typing import NamedTuple
 
@@ -27,7 +27,7 @@ _NUMBER = "(?:0|[1-9][0-9]{0,8})"
 _HEAD = 3
 _INDICES = frozenset("0123456789{")
 
-_MANY = 8192
+MANY = 8192
 """Names that are kept with what they stand for: the files of a folder have the same ones again and again."""
 
 _SOURCE = 32_768
@@ -55,18 +55,21 @@ class Target(NamedTuple):
 
 
 class _Template(NamedTuple):
-    """One template, cut at the separator: what each number must be, literally or by index name."""
+    """One template, cut at the separator: what each number must be, literally, or the index it is."""
 
     view: View
-    numbers: tuple[int | str, ...]
+    numbers: tuple[str, ...]
 
-    def match(self, numbers: tuple[int, ...]) -> dict[str, int] | None:
-        indices: dict[str, int] = {}
+    def match(self, numbers: Sequence[str]) -> dict[str, str] | None:
+        """Return the indices by name, or None where a number is not what it must be.
+
+        Numbers are compared as text: each has one spelling.
+        """
+        indices: dict[str, str] = {}
         if len(numbers) != len(self.numbers):  # a name with the sign for a hole in it
             return None
         for expected, number in zip(self.numbers, numbers, strict=True):
-            wanted = indices.setdefault(expected, number) if isinstance(expected, str) else expected
-            if wanted != number:
+            if (expected if expected[0] != "{" else indices.setdefault(expected[1:-1], number)) != number:
                 return None
         return indices
 
@@ -94,7 +97,7 @@ class NameTable:
             return None
         known = name, param
         if known not in self._found:
-            if len(self._found) >= _MANY:
+            if len(self._found) >= MANY:
                 self._found.clear()
             self._found[known] = self._find(name, param)
         return self._found[known]
@@ -180,21 +183,25 @@ def _index(named: Iterable[tuple[str, View]], separator: str) -> dict[str, list[
     table: dict[str, list[_Template]] = {}
     for text, view in named:
         shape, numbers = _cut_template(text, separator)
-        table.setdefault(shape, []).append(_Template(view, numbers))
+        table.setdefault(shape, []).append(_Template(view, tuple(numbers)))
     return table
 
 
 @lru_cache(maxsize=_SOURCE)
-def _cut(name: str, separator: str) -> tuple[str, tuple[int, ...]]:
+def _cut(name: str, separator: str) -> tuple[str, Sequence[str]]:
     numbers, _ = _patterns(separator)
-    return numbers.sub(_HOLE, name), tuple(map(int, numbers.findall(name)))
+    return _apart(numbers, name)
 
 
-def _cut_template(template: str, separator: str) -> tuple[str, tuple[int | str, ...]]:
+def _cut_template(template: str, separator: str) -> tuple[str, Sequence[str]]:
     _, holes = _patterns(separator)
-    text = template.replace(".", separator)
-    found = (word.strip("{}") for word in holes.findall(text))
-    return holes.sub(_HOLE, text), tuple(int(word) if word.isdecimal() else word for word in found)
+    return _apart(holes, template.replace(".", separator))
+
+
+def _apart(holes: re.Pattern[str], text: str) -> tuple[str, Sequence[str]]:
+    """Return a text with its holes empty, and what stood in them."""
+    pieces = holes.split(text)
+    return _HOLE.join(pieces[::2]), pieces[1::2]
 
 
 @cache
@@ -202,10 +209,10 @@ def _patterns(separator: str) -> tuple[re.Pattern[str], re.Pattern[str]]:
     """Return what finds the words that are numbers, and in templates indices too."""
     edge = re.escape(separator)
     before, after = f"(?<![^{edge}])", f"(?![^{edge}])"
-    return re.compile(f"{before}{_NUMBER}{after}"), re.compile(f"{before}(?:{_NUMBER}|{{\\w+}}){after}")
+    return re.compile(f"{before}({_NUMBER}){after}"), re.compile(f"{before}({_NUMBER}|{{\\w+}}){after}")
 
 
-def _fill(view: View, indices: Mapping[str, int]) -> Target:
+def _fill(view: View, indices: Mapping[str, str]) -> Target:
     parts = tuple(part.format_map(indices) for part in view.parts)
     return Target(view.name.format_map(indices), parts, *view[2:])
 

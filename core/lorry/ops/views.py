@@ -26,9 +26,11 @@ def split(layer: Layer, kind: Kind, target: Target) -> list[Layer]:
 
     Raises InvalidFile where its rows do not divide, and Incompatible where this layer only makes sense whole.
     """
-    if len(target.parts) == 1:
+    if len(target.parts) == 1 and any("." in slot for slot in layer.slots):
         layer = replace(layer, slots=_own(layer.slots, 0))
-    rows = {slot: ref for slot, ref in layer.slots.items() if slot in kind.row_slots}
+    rows = {slot: layer.slots[slot] for slot in kind.row_slots if slot in layer.slots}
+    if len(target.parts) == 1 and not target.flip and all(ref.shape for ref in rows.values()):
+        return [layer]
     whole = [slot for slot in layer.slots if slot in kind.whole_slots]
     shares = (1, 1) if target.flip else target.rows
     told = kind.target(layer.slots)[0] if kind.target and rows else -1
@@ -49,8 +51,6 @@ def split(layer: Layer, kind: Kind, target: Target) -> list[Layer]:
             )
     if target.flip:
         return [replace(layer, slots={**layer.slots, **{slot: flip(ref) for slot, ref in rows.items()}})]
-    if len(target.parts) == 1:
-        return [layer]
     return [
         replace(layer, slots=_own({**layer.slots, **{slot: _part(ref, target, at) for slot, ref in rows.items()}}, at))
         for at in range(len(target.parts))

@@ -32,17 +32,20 @@ _OPTIONAL = frozenset({"mid", "alpha"})
 
 def rank(slots: Mapping[str, TensorRef]) -> int:
     """Return the rank; raise InvalidFile where up and down do not fit one another."""
-    down, up, mid = slots["down"], slots["up"], slots.get("mid")
-    shapes = [list(ref.shape) for ref in (up, mid, down) if ref is not None]
-    if min(len(down.shape), len(up.shape)) < 2 or math.prod(up.shape[2:]) != 1:  # noqa: PLR2004  matrices at least
-        raise InvalidFile(f"shapes {shapes} of up and down make no LoRA")
-    if (up.shape[1] != down.shape[0]) if mid is None else (up.shape[1], down.shape[0]) != mid.shape[:2]:
-        raise InvalidFile(f"the ranks of up and down differ: shapes {shapes}")
-    if mid is not None and math.prod(down.shape[2:]) != 1:
-        raise InvalidFile(f"both mid and down have a kernel: shapes {shapes}")
-    if not up.shape[1]:
-        raise InvalidFile(f"the rank is 0: shapes {shapes}")
-    return up.shape[1]
+    down, up, core = slots["down"].shape, slots["up"].shape, slots["mid"].shape if "mid" in slots else None
+    if min(len(down), len(up)) < 2 or math.prod(up[2:]) != 1:  # noqa: PLR2004  matrices at least
+        raise InvalidFile(f"{_told(slots)} of up and down make no LoRA")
+    if (up[1] != down[0]) if core is None else (up[1], down[0]) != core[:2]:
+        raise InvalidFile(f"the ranks of up and down differ: {_told(slots)}")
+    if core is not None and math.prod(down[2:]) != 1:
+        raise InvalidFile(f"both mid and down have a kernel: {_told(slots)}")
+    if not up[1]:
+        raise InvalidFile(f"the rank is 0: {_told(slots)}")
+    return up[1]
+
+
+def _told(slots: Mapping[str, TensorRef]) -> str:
+    return f"shapes {[list(slots[name].shape) for name in ('up', 'mid', 'down') if name in slots]}"
 
 
 def target(slots: Mapping[str, TensorRef]) -> tuple[int, ...]:

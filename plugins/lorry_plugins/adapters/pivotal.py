@@ -29,7 +29,8 @@ def _read_bundle(source: TensorMap) -> FoundTokens:
     """
     vectors: dict[str, dict[str, TensorRef]] = {}
     keys: dict[str, tuple[str, ...]] = {}
-    for key, ref in source.tensors.items():
+    bundled = source.tensors.items() if source.begins(_LEAD) else ()
+    for key, ref in bundled:
         vector = next((each for each in _VECTORS if key.endswith(f".{each}")), None)
         if vector and key.startswith(_LEAD):
             text = key.removeprefix(_LEAD).removesuffix(f".{vector}")

@@ -17,6 +17,8 @@ from lorry_plugins.formats.scale_doubt import without_alpha
 LORRY_API = 1
 
 _NAMED = re.compile(r"(\.lora_(?:A|B|magnitude_vector))\.([^.]+)(\.(?:weight|bias))$")
+_FACTORS = (".lora_A.", ".lora_B.", ".lora_magnitude_vector.")
+_NAMELESS = "no key has the name of an adapter after lora_A"
 _SPELLED = re.compile(r"(\.lora_(?:A|B))(\.(?:weight|bias))$")
 
 
@@ -30,10 +32,12 @@ def _write(spelled: TensorMap) -> tuple[TensorMap, Mapping[str, str]]:
 
 
 def _refuse(source: TensorMap) -> str | None:
+    if not source.mentions(*_FACTORS):
+        return _NAMELESS
     names = {found[2] for key in source.tensors if (found := _NAMED.search(key))}
     if len(names) > 1:
         return f"it holds several adapters: {', '.join(sorted(names))}"
-    return None if names else "no key has the name of an adapter after lora_A"
+    return None if names else _NAMELESS
 
 
 @hookimpl

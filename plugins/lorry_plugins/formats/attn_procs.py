@@ -22,17 +22,13 @@ _LAYERS = (".lora.down.weight", ".lora_linear_layer.down.weight")
 
 
 def _refuse_processors(source: TensorMap) -> str | None:
-    return None if _ends(source, _PROCESSORS) else f"no key ends with {' or '.join(_PROCESSORS)}"
+    return None if source.ends(*_PROCESSORS) else f"no key ends with {' or '.join(_PROCESSORS)}"
 
 
 def _refuse_layers(source: TensorMap) -> str | None:
-    if _ends(source, _PROCESSORS):
+    if source.ends(*_PROCESSORS):
         return "it has LoRAs in attention processors"
-    return None if _ends(source, _LAYERS) else f"no key ends with {' or '.join(_LAYERS)}"
-
-
-def _ends(source: TensorMap, endings: tuple[str, ...]) -> bool:
-    return any(key.endswith(endings) for key in source.tensors)
+    return None if source.ends(*_LAYERS) else f"no key ends with {' or '.join(_LAYERS)}"
 
 
 def _dialect(name: str, title: str, refuse: Callable[[TensorMap], str | None]) -> Dialect:

@@ -14,20 +14,19 @@ _LEADS = ("diffusion_model.", "text_encoders.")
 
 
 def _refuse_comfy(source: TensorMap) -> str | None:
-    if not any(key.startswith(_LEADS) for key in source.tensors):
+    if not source.begins(*_LEADS):
         return f"no key starts with {' or '.join(_LEADS)}"
     return "lora_A without lora_down is ai-toolkit's" if _is_peft(source) else None
 
 
 def _refuse_ai_toolkit(source: TensorMap) -> str | None:
-    if not any(key.startswith(_LEADS) for key in source.tensors):
+    if not source.begins(*_LEADS):
         return f"no key starts with {' or '.join(_LEADS)}"
     return None if _is_peft(source) else "lora_down and lora_up are ComfyUI's"
 
 
 def _is_peft(source: TensorMap) -> bool:
-    endings = {part for key in source.tensors for part in (".lora_A.", ".lora_down.") if part in key}
-    return endings == {".lora_A."}
+    return source.mentions(".lora_A.") and not source.mentions(".lora_down.")
 
 
 @hookimpl

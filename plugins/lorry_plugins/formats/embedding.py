@@ -9,7 +9,7 @@ LORRY_API = 1
 
 
 def _refuse(source: TensorMap) -> str | None:
-    named = any(key.startswith("string_to_param.") for key in source.tensors)
+    named = source.begins("string_to_param.")
     if named or all(len(ref.shape) in (1, 2) for ref in source.tensors.values()):
         return None
     return "learned tokens are vectors and matrices alone"

@@ -19,7 +19,7 @@ _PREFIXES = ("lora_unet_", "lora_te", "oft_unet_", "bundle_emb.")
 
 
 def _refuse(source: TensorMap) -> str | None:
-    if any(key.startswith(_PREFIXES) for key in source.tensors):
+    if source.begins(*_PREFIXES):
         return None
     return f"no key starts with {', '.join(_PREFIXES)}"
 

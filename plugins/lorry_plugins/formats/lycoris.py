@@ -11,7 +11,7 @@ _LEAD = "lycoris_"
 
 
 def _refuse(source: TensorMap) -> str | None:
-    return None if any(key.startswith(_LEAD) for key in source.tensors) else f"no key starts with {_LEAD}"
+    return None if source.begins(_LEAD) else f"no key starts with {_LEAD}"
 
 
 @hookimpl

@@ -19,7 +19,7 @@ _DOTTED = ("transformer.", "unet.", "text_encoder.", "text_encoder_2.")
 
 def _starting(leads: tuple[str, ...], *, without: str = "") -> Callable[[TensorMap], str | None]:
     def refuse(source: TensorMap) -> str | None:
-        if not any(key.startswith(leads) for key in source.tensors):
+        if not source.begins(*leads):
             return f"no key starts with {', '.join(leads)}"
         found = next((key for key in source.tensors if without in key), None) if without else None
         return f"{found!r} has {without}" if found else None

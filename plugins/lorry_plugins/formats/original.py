@@ -28,7 +28,7 @@ def _refuse(source: TensorMap) -> str | None:
 
 
 def _refuse_control(source: TensorMap) -> str | None:
-    if "img_in.lora_A.weight" in source.tensors and any(key.endswith(_REPLACED_NORM) for key in source.tensors):
+    if "img_in.lora_A.weight" in source.tensors and source.ends(_REPLACED_NORM):
         return None
     return f"no img_in.lora_A.weight beside a {_REPLACED_NORM.removeprefix('.')}"
 
@@ -40,10 +40,7 @@ def _refuse_fal(source: TensorMap) -> str | None:
 
 
 def _speaks(source: TensorMap, lead: str) -> bool:
-    starts = tuple(lead + top for top in _TOPS)
-    return any(key.startswith(starts) for key in source.tensors) and not any(
-        part in key for key in source.tensors for part in _POSITIONS
-    )
+    return source.begins(*(lead + top for top in _TOPS)) and not source.mentions(*_POSITIONS)
 
 
 @hookimpl

@@ -11,7 +11,7 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sized
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -41,6 +41,9 @@ DTYPES = (
 """Every dtype, in the order of the official `Dtype` enum: its writer puts the last ones first."""
 
 
+_METADATA = "__metadata__"
+_FIELDS = frozenset({"dtype", "shape", "data_offsets"})
+_WHOLE = frozenset({int})
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
@@ -89,7 +92,7 @@ def read(path: Path) -> TensorMap:
         raise InvalidFile(f"{path} is not a valid safetensors file: {fault}; fetch or write it again") from None
     refs = {
         key: TensorRef(dtype, shape, (Segment(source, start + first, start + last),) if last > first else ())
-        for key, (dtype, shape, first, last) in tensors.items()
+        for key, (first, last, dtype, shape) in tensors.items()
     }
     return TensorMap(tensors=refs, metadata=metadata, paths=(path,))
 
@@ -108,7 +111,6 @@ def write(tensors: TensorMap, path: Path) -> None:
     ordered = dict(sorted(tensors.tensors.items(), key=lambda item: (-rank[item[1].dtype], item[0])))
     try:
         header = _header(ordered, tensors.metadata)
-        _parse(header, sum(ref.nbytes for ref in ordered.values()))
     except (_Fault, UnicodeEncodeError) as fault:
         raise InvalidArgument(f"{path} cannot be written as safetensors: {fault}; rename or shorten it") from None
     write_file(path, len(header).to_bytes(8, "little") + header, ordered.values())
@@ -123,10 +125,10 @@ def edit(path: Path, target: Path, metadata: Mapping[str, str]) -> None:
     source = FileSource.open(path)
     length = int.from_bytes(source.read(0, 8), "little")
     entries = json.loads(source.read(8, length))
-    entries.pop("__metadata__", None)
+    entries.pop(_METADATA, None)
     try:
         _check_metadata(dict(metadata))
-        header = _packed({"__metadata__": dict(metadata)} | entries if metadata else entries)
+        header = _packed({_METADATA: dict(metadata)} | entries if metadata else entries)
         _parse(header, source.size - 8 - length)
     except (_Fault, UnicodeEncodeError, TypeError) as fault:
         raise InvalidArgument(f"{path} cannot have this metadata: {fault}; change or shorten it") from None
@@ -135,15 +137,19 @@ def edit(path: Path, target: Path, metadata: Mapping[str, str]) -> None:
 
 
 def _header(tensors: Mapping[str, TensorRef], metadata: Mapping[str, str]) -> bytes:
-    """Build the header of tensors that follow one another."""
-    header: dict[str, object] = {"__metadata__": dict(metadata)} if metadata else {}
+    """Build the header of tensors that follow one another; what `read` would refuse is a fault here too."""
+    header: dict[str, object] = {}
     at = 0
     for key, ref in tensors.items():
-        header[key] = {"dtype": ref.dtype, "shape": ref.shape, "data_offsets": (at, at + ref.nbytes)}
+        header[key] = entry = {"dtype": ref.dtype, "shape": list(ref.shape), "data_offsets": [at, at + ref.nbytes]}
+        _check_entry(key, entry)
         at += ref.nbytes
-    if len(header) != len(tensors) + bool(metadata):
-        raise _Fault("a tensor is named '__metadata__'")
-    return _packed(header)
+    if _METADATA in header:
+        raise _Fault(f"a tensor is named {_METADATA!r}")
+    _check_count(header)
+    packed = _packed({_METADATA: _check_metadata(dict(metadata)), **header} if metadata else header)
+    _check_size(packed)
+    return packed
 
 
 def _packed(header: Mapping[str, object]) -> bytes:
@@ -156,29 +162,25 @@ class _Fault(Exception):
     """What is wrong with a header, without the name of its file."""
 
 
-_Entry = tuple[str, tuple[int, ...], int, int]
+_Entry = tuple[int, int, str, tuple[int, ...]]
 
 
 def _parse(header: bytes, size: int) -> tuple[dict[str, _Entry], dict[str, str]]:
-    """Check a header against the `size` of what follows: (dtype, shape, first, last) by key, and the metadata."""
+    """Check a header against the `size` of what follows: (first, last, dtype, shape) by key, and the metadata."""
+    _check_size(header)
     if not header.startswith(b"{"):
         raise _Fault("its header does not begin with '{'")
-    if len(header) > HEADER_LIMIT:
-        raise _Fault(f"its header takes {len(header):,} bytes, more than {HEADER_LIMIT:,}")
-    if header.count(b"[") + header.count(b"{") > BRACKET_LIMIT:
-        raise _Fault(f"its header has more than {BRACKET_LIMIT:,} lists and tables")
     try:
         entries = json.loads(header.decode(), object_pairs_hook=_unique, parse_float=_refuse, parse_constant=_refuse)
     except RecursionError:
         raise _Fault("its header is nested too deeply") from None
     except ValueError as error:
         raise _Fault(f"its header is not UTF-8 JSON ({error})") from None
-    metadata = _check_metadata(entries.pop("__metadata__", {}))
-    if len(entries) > TENSOR_LIMIT:
-        raise _Fault(f"it names {len(entries):,} tensors, more than {TENSOR_LIMIT:,}")
+    metadata = _check_metadata(entries.pop(_METADATA, {}))
+    _check_count(entries)
     tensors = {key: _check_entry(key, entry) for key, entry in entries.items()}
     at = 0
-    for key, (_, _, first, last) in sorted(tensors.items(), key=lambda item: item[1][2:]):
+    for (first, last, *_), key in sorted(zip(tensors.values(), tensors, strict=True)):
         if first != at:
             raise _Fault(f"there is {'a hole' if first > at else 'an overlap'} before tensor {key!r}, at byte {at:,}")
         at = last
@@ -188,26 +190,38 @@ def _parse(header: bytes, size: int) -> tuple[dict[str, _Entry], dict[str, str]]
     return tensors, metadata
 
 
+def _check_size(header: bytes) -> None:
+    if len(header) > HEADER_LIMIT:
+        raise _Fault(f"its header takes {len(header):,} bytes, more than {HEADER_LIMIT:,}")
+    if header.count(b"[") + header.count(b"{") > BRACKET_LIMIT:
+        raise _Fault(f"its header has more than {BRACKET_LIMIT:,} lists and tables")
+
+
+def _check_count(entries: Sized) -> None:
+    if len(entries) > TENSOR_LIMIT:
+        raise _Fault(f"it names {len(entries):,} tensors, more than {TENSOR_LIMIT:,}")
+
+
 def _check_entry(key: str, entry: Any) -> _Entry:  # noqa: ANN401  whatever the JSON holds
     _check_key(key)
-    if not isinstance(entry, dict) or entry.keys() != {"dtype", "shape", "data_offsets"}:
+    if not isinstance(entry, dict) or entry.keys() != _FIELDS:
         raise _Fault(f"tensor {key!r} is not described by dtype, shape and data_offsets")
     dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
     if not isinstance(dtype, str) or dtype not in BITS:
         raise _Fault(f"tensor {key!r} has the unknown dtype {str(dtype)[:32]!r}")
-    if not _counts(shape) or not _counts(offsets) or len(offsets) != 2 or offsets[0] > offsets[1]:  # noqa: PLR2004  first and last
+    if not isinstance(shape, list) or not isinstance(offsets, list) or len(offsets) != 2 or len(shape) > AXES_LIMIT:  # noqa: PLR2004  first and last
+        raise _Fault(f"tensor {key!r} has a shape or offsets that are no lists of the right length")
+    first, last = offsets
+    if not _counts([*shape, first, last]) or first > last:
         raise _Fault(f"tensor {key!r} has a shape or offsets that are not plain counts")
-    bits, (first, last) = math.prod(shape) * BITS[dtype], offsets
-    if bits != 8 * (last - first):
+    if math.prod(shape) * BITS[dtype] != 8 * (last - first):
         raise _Fault(f"tensor {key!r}, {dtype} of {len(shape)} axes, does not fill its {last - first:,} bytes exactly")
-    return dtype, tuple(shape), first, last
+    return first, last, dtype, tuple(shape)
 
 
-def _counts(numbers: object) -> bool:
-    """Tell whether this is a short list of integers from 0 to 2**63; True and False are none."""
-    if not isinstance(numbers, list) or len(numbers) > AXES_LIMIT or not {int}.issuperset(map(type, numbers)):
-        return False
-    return not numbers or (min(numbers) >= 0 and max(numbers) < 1 << 63)
+def _counts(numbers: list[Any]) -> bool:
+    """Tell whether these are integers from 0 to 2**63; True and False are none."""
+    return _WHOLE.issuperset(map(type, numbers)) and min(numbers) >= 0 and max(numbers) < 1 << 63
 
 
 def _check_metadata(metadata: Any) -> dict[str, str]:  # noqa: ANN401  whatever the JSON holds
@@ -223,7 +237,7 @@ def _check_metadata(metadata: Any) -> dict[str, str]:  # noqa: ANN401  whatever 
 def _check_key(key: str) -> None:
     if len(key) > KEY_LIMIT:
         raise _Fault(f"the key {key[:32]!r}… has more than {KEY_LIMIT} characters")
-    if _CONTROL.search(key):
+    if not key.isprintable() and _CONTROL.search(key):
         raise _Fault(f"the key {key!r} has control characters")
 
 

@@ -13,7 +13,7 @@ def without_alpha(writers: str) -> Callable[[TensorMap], Iterator[tuple[str, str
     """Return the doubt about the scale of a dialect's files without alpha; `writers` says what is known of it."""
 
     def doubts(source: TensorMap) -> Iterator[tuple[str, str]]:
-        if any(_FACTOR in key for key in source.tensors) and not any(key.endswith(_ALPHA) for key in source.tensors):
+        if source.mentions(_FACTOR) and not source.ends(_ALPHA):
             yield "scale", f"there is no alpha tensor, and {writers}; read as 1"
 
     return doubts

@@ -25,15 +25,15 @@ _PACKED = tuple(
 )  # fmt: skip
 
 
-def _stranger(name: str, title: str, why: str, mark: str, is_one: Callable[[str], bool]) -> Dialect:
+def _stranger(name: str, title: str, why: str, mark: str, is_one: Callable[[TensorMap], bool]) -> Dialect:
     def refuse(source: TensorMap) -> str | None:
-        return None if any(map(is_one, source.tensors)) else f"no key has {mark}"
+        return None if is_one(source) else f"no key has {mark}"
 
     return Dialect(name=name, title=title, refuse=refuse, unreadable=why)
 
 
-def _starts(*leads: str) -> Callable[[str], bool]:
-    return lambda key: key.startswith(leads)
+def _begins(*leads: str) -> Callable[[TensorMap], bool]:
+    return lambda source: source.begins(*leads)
 
 
 @hookimpl
@@ -46,35 +46,35 @@ def lorry_dialects() -> list[Dialect]:
             "it is a ControlNet, kept as low-rank differences from the base's own encoder; it changes no weight of the "
             "base. Load it where ControlNets are loaded",
             "lora_controlnet",
-            lambda key: key == "lora_controlnet",
+            lambda source: "lora_controlnet" in source.tensors,
         ),
         _stranger(
             "control-lllite",
             "a ControlNet-LLLite",
             "it adds modules that see a control picture; it changes no weight. Load it where ControlNets are loaded",
             "lllite_",
-            _starts("lllite_unet", "lllite_dit"),
+            _begins("lllite_unet", "lllite_dit"),
         ),
         _stranger(
             "flux-redux",
             "FLUX.1 Redux",
             "it turns a picture into text embeddings; it changes no weight. Load it as a style model",
             "redux_up",
-            _starts("redux_up.", "redux_down."),
+            _begins("redux_up.", "redux_down."),
         ),
         _stranger(
             "ip-adapter",
             "an IP-Adapter",
             "it adds attention on a picture's embedding; it changes no weight. Load it as an IP-Adapter",
             "ip_adapter or image_proj",
-            _starts("ip_adapter.", "image_proj.", "ip_adapter_proj_model."),
+            _begins("ip_adapter.", "image_proj.", "ip_adapter_proj_model."),
         ),
         _stranger(
             "pulid",
             "PuLID",
             "it adds attention on a face's embedding; it changes no weight. Load it as PuLID",
             "pulid_encoder or pulid_ca",
-            _starts("pulid_encoder.", "pulid_ca."),
+            _begins("pulid_encoder.", "pulid_ca."),
         ),
         _stranger(
             "nunchaku",
@@ -82,6 +82,6 @@ def lorry_dialects() -> list[Dialect]:
             "its factors are packed for one GPU kernel and joined with the quantised base's own branch, which the file "
             "does not hold; give the LoRA it was converted from",
             "lora_down or lora_up of a packed block",
-            lambda key: key.endswith(_PACKED),
+            lambda source: source.ends(*_PACKED),
         ),
     ]

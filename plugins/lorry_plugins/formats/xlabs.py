@@ -14,7 +14,7 @@ _PARTS = (".processor.qkv_lora", ".processor.proj_lora")
 
 
 def _refuse(source: TensorMap) -> str | None:
-    if any(part in key for key in source.tensors for part in _PARTS):
+    if source.mentions(*_PARTS):
         return None
     return f"no key has {' or '.join(_PARTS)}"
 

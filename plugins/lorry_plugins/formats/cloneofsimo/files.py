@@ -22,7 +22,9 @@ _LOST = Mapping[str, str]
 
 def refuse(source: TensorMap) -> str | None:
     """Say why this is not the safetensors kind."""
-    if EMBED in source.metadata.values() or any(map(_NUMBERED.fullmatch, source.tensors)):
+    if EMBED in source.metadata.values() or (
+        source.begins("unet:", "text_encoder:") and any(map(_NUMBERED.fullmatch, source.tensors))
+    ):
         return None
     return f"no key such as unet:0:up, and the header calls none {EMBED}"
 
@@ -30,7 +32,7 @@ def refuse(source: TensorMap) -> str | None:
 def refuse_list(source: TensorMap) -> str | None:
     """Say why this is not the list kind: an even number of matrices, up before down, and nothing else."""
     refs = list(source.tensors.values())
-    if not refs or len(refs) % 2 or list(source.tensors) != [str(at) for at in range(len(refs))]:
+    if not refs or len(refs) % 2 or any(key != str(at) for at, key in enumerate(source.tensors)):
         return "it is no list of tensors in pairs"
     if any(len(ref.shape) < 2 for ref in refs) or source.values:  # noqa: PLR2004  matrices at least
         return "it holds more than matrices"

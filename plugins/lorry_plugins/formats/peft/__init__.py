@@ -15,7 +15,7 @@ _LEAD = "base_model.model."
 def _refuse_diffusers(source: TensorMap) -> str | None:
     if CONFIG_NAME in source.sides:
         return f"{CONFIG_NAME} makes it a peft folder"
-    if METADATA_KEY in source.metadata or any(".lora_A." in key for key in source.tensors):
+    if METADATA_KEY in source.metadata or source.mentions(".lora_A."):
         return None
     return "no key has .lora_A."
 
