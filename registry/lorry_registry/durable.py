@@ -15,7 +15,7 @@ import socket
 import stat
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -27,16 +27,25 @@ _REPLACE_ATTEMPTS = 10
 
 @contextmanager
 def draft(folder: Path) -> Iterator[Path]:
-    """Yield an unused path in `folder`, and remove whatever is still there at the end."""
+    """Yield an unused path in `folder`, and remove whatever is still there at the end.
+
+    What cannot be removed is left to whoever collects garbage: what was done with the draft is done.
+    """
     host = "".join(letter for letter in socket.gethostname().lower() if letter.isalnum())[:16]
     path = folder / f"{host or 'host'}-{os.getpid()}-{secrets.token_hex(6)}"
     try:
         yield path
     finally:
-        if path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink(missing_ok=True)
+        with suppress(OSError):
+            remove(path)
+
+
+def remove(path: Path) -> None:
+    """Remove a file, or a folder with all that is in it."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
 
 
 def write(path: Path, data: bytes, mode: int = 0o644) -> None:
@@ -93,7 +102,10 @@ def put(draft_path: Path, target: Path) -> None:
 
 
 def append(path: Path, line: bytes) -> None:
-    """Add one line in a single synced write; what a crash left of the line before stays apart from it."""
+    """Add one line in a single synced write; what a crash left of the line before stays apart from it.
+
+    The file's name is synced too, even where it was there before: whoever made it may have died before that.
+    """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0), 0o644)
     try:
         size = os.lseek(descriptor, 0, os.SEEK_END)
@@ -103,13 +115,18 @@ def append(path: Path, line: bytes) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-    if not size:
-        sync_folder(path.parent)
+    sync_folder(path.parent)
 
 
 def make_folder(path: Path) -> None:
-    """Make a folder and those above it, each with its name synced."""
+    """Make a folder and those above it, each with its name synced.
+
+    Of one that is there the name is synced too: whoever made it may not have come to that yet, and what is put in it
+    now is lost without it.
+    """
     if path.is_dir():
+        with suppress(PermissionError):  # a folder above the home that nobody may list, so not ours to sync
+            sync_folder(path.parent)
         return
     make_folder(path.parent)
     path.mkdir(exist_ok=True)
@@ -121,6 +138,15 @@ def sync_folder(path: Path) -> None:
     if WINDOWS:
         return
     descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync_file(path: Path) -> None:
+    """Make the bytes of a file durable that was written without that."""
+    descriptor = os.open(path, os.O_RDWR if WINDOWS else os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

@@ -76,6 +76,7 @@ def _delete(store: LocalStore, garbage: Garbage, before: float) -> bool:
         if garbage.what == "blob" and _touched(aside) >= before:
             durable.put_new(aside, garbage.path)
             return False
+        durable.remove(aside)
     return True
 
 

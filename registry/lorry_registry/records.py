@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -80,19 +80,34 @@ class Records:
             raise VerificationFailed(f"{path} is damaged ({error}); set the alias again") from error
 
     def move(self, alias: Alias, version: Version) -> bool:
-        """Point an alias at a version and log it; return whether it moved."""
+        """Point an alias at a version and log it; return whether it moved.
+
+        Where it points there already, what its mover may have died before is done: the name synced, and the log.
+        """
         try:
             before = self.alias(alias)
         except VerificationFailed:
             before = None  # setting a damaged alias mends it
-        if before == version:
+        folder, moved = self._folder / "aliases", before != version
+        if moved:
+            durable.make_folder(folder)
+            with durable.draft(self._drafts) as draft:
+                durable.write(draft, f"{version}\n".encode())
+                durable.put(draft, folder / alias.name)
+        else:
+            durable.sync_folder(folder)
+        if moved or self.logged_alias(alias) != str(version):
+            self.log("alias", alias=alias.name, before=str(before) if moved and before else None, after=str(version))
+        return moved
+
+    def drop(self, alias: Alias) -> bool:
+        """Forget an alias and log it; return whether there was one."""
+        before = self.alias(alias)
+        if before is None:
             return False
-        folder = self._folder / "aliases"
-        durable.make_folder(folder)
-        with durable.draft(self._drafts) as draft:
-            durable.write(draft, f"{version}\n".encode())
-            durable.put(draft, folder / alias.name)
-        self.log("alias", alias=alias.name, before=str(before) if before else None, after=str(version))
+        (self._folder / "aliases" / alias.name).unlink(missing_ok=True)
+        durable.sync_folder(self._folder / "aliases")
+        self.log("alias", alias=alias.name, before=str(before), after=None)
         return True
 
     def note(self, version: Version) -> Note:
@@ -103,6 +118,12 @@ class Records:
         except InvalidFile as error:
             path = self._note_file(version)
             raise VerificationFailed(f"{path} is damaged ({error}); yank or deprecate the version again") from error
+
+    def noted(self) -> Mapping[Version, str]:
+        """Return the notes there are as they were written, damaged ones too, to tell whether one changed."""
+        folder = self._folder / "notes"
+        names = entries(folder, lambda name: str(Version.parse(name)) == name)
+        return {Version.parse(name): (folder / name).read_text(encoding="utf-8", errors="replace") for name in names}
 
     def written_note(self, version: Version) -> bytes | None:
         """Return the note on a version as it was written, None where there is none."""
@@ -129,13 +150,22 @@ class Records:
         return self.note(version).yanked is not None
 
     def say(self, version: Version, change: Change, event: str) -> bool:
-        """Change a version's note and log it as `event`; return whether it says something else now."""
+        """Change a version's note and log it as `event`; return whether it says something else now.
+
+        Where it says that already, what its writer may have died before is done: the name synced, and the log.
+        """
         try:
             before = self.note(version)
         except VerificationFailed:
             before = None  # what is said now mends it
         after = change(before or NOTHING)
-        return after != before and self.write_note(version, after.to_bytes(), event=event)
+        if after != before:
+            return self.write_note(version, after.to_bytes(), event=event)
+        if self.written_note(version) is not None:
+            durable.sync_folder(self._folder / "notes")
+            if self.logged_note(version) != after:
+                self.log(event, version=str(version), **after._asdict())
+        return False
 
     def log(self, event: str, **facts: str | None) -> None:
         """Add to the log, with the time in UTC."""
@@ -159,6 +189,16 @@ class Records:
         """Return when each version was published, as the log has it."""
         events = (entry for entry in self.history() if entry.get("event") == "publish")
         return {str(entry.get("version")): str(entry.get("time")) for entry in events}
+
+    def logged_alias(self, alias: Alias) -> str | None:
+        """Return what an alias stands for as the log has it."""
+        told = [entry.get("after") for entry in self.history() if entry.get("alias") == alias.name]
+        return told[-1] if told else None
+
+    def logged_note(self, version: Version) -> Note:
+        """Return what is said of a version as the log has it."""
+        told = [entry for entry in self.history() if "yanked" in entry and entry.get("version") == str(version)]
+        return Note(*map(told[-1].get, Note._fields)) if told else NOTHING
 
     def _log_lines(self) -> list[bytes]:
         path = self._folder / "log.jsonl"

@@ -7,7 +7,6 @@ version, every file must have the bytes the manifest names, and must pass `lorry
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -162,12 +161,14 @@ def _fetch(store: LocalStore, remote: Remote, file: File) -> Path:
         part.unlink(missing_ok=True)
         store.blobs.copy(content, part)
         return part
-    held = part.stat().st_size if part.exists() else 0
+    part.touch()
+    held = part.stat().st_size
     while held < file.size:
         before = held
         held = _append(part, _limited(remote.read(file.sha256, held), file.size - held), held)
         if held == before:
             raise UpstreamFailed(f"{file.path}: no more than {held:,} of {file.size:,} bytes came; try again")
+    durable.sync_file(part)  # also where another try wrote all of it, and died before this
     if measure(part) != content:
         part.unlink()
         raise VerificationFailed(f"{file.path}: the bytes there are not sha256:{file.sha256}; nothing of it was kept")
@@ -177,12 +178,10 @@ def _fetch(store: LocalStore, remote: Remote, file: File) -> Path:
 
 
 def _append(part: Path, chunks: Iterator[bytes], at: int) -> int:
-    with part.open("r+b" if part.exists() else "xb") as file:
+    with part.open("r+b") as file:
         file.seek(at)
         for chunk in chunks:
             file.write(chunk)
-        file.flush()
-        os.fsync(file.fileno())
         return file.tell()
 
 
