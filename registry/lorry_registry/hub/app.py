@@ -1,0 +1,69 @@
+"""The application: the protocol's routes, and what holds for all of them."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+
+from lorry.errors import LorryError
+from lorry_registry.hub.answers import Refusal, error_answer
+from lorry_registry.hub.body_limit import BodyLimit
+from lorry_registry.hub.hub import Hub
+from lorry_registry.hub.links import Links
+from lorry_registry.hub.settings import Settings
+from lorry_registry.store import LocalStore
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """Return the application that serves a registry."""
+    from lorry_registry.hub.routes import (
+        account,
+        files,
+        history,
+        lfs,
+        listing,
+        writing,
+    )
+    from lorry_registry.hub.routes import (
+        settings as repository_settings,
+    )
+
+    app = FastAPI(title="lorry", docs_url=None, redoc_url=None, openapi_url=None)
+    app.state.settings = settings
+    app.state.hub = Hub(LocalStore(settings.home))
+    app.state.links = Links()
+    for module in (account, listing, history, writing, repository_settings, lfs, files):
+        app.include_router(module.router)
+    app.add_exception_handler(LorryError, _told)
+    app.add_exception_handler(Refusal, _told)
+    app.add_exception_handler(RequestValidationError, _malformed)
+    app.add_exception_handler(HTTPException, _unknown)
+    app.add_middleware(BodyLimit)
+    if settings.hosts:
+        app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(settings.hosts), www_redirect=False)
+    return app
+
+
+async def _told(_: Request, error: Exception) -> JSONResponse:
+    if not isinstance(error, LorryError | Refusal):
+        raise error
+    return error_answer(error)
+
+
+async def _malformed(_: Request, error: Exception) -> JSONResponse:
+    first = error.errors()[0] if isinstance(error, RequestValidationError) else {"loc": (), "msg": str(error)}
+    where = ".".join(map(str, first["loc"]))
+    return error_answer(Refusal(400, f"{where}: {first['msg']}"))
+
+
+async def _unknown(request: Request, error: Exception) -> JSONResponse:
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    message = error.detail if isinstance(error, HTTPException) else str(error)
+    if status == HTTPStatus.NOT_FOUND:
+        message = f"this server has no {request.method} {request.url.path}"
+    return error_answer(Refusal(status, message))

@@ -1,0 +1,152 @@
+"""The repositories of a registry: what clients wrote, and what is published, as one."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from lorry.errors import NotFound
+from lorry_registry.blobs import Content
+from lorry_registry.hub.commits import Commit, commit_hash
+from lorry_registry.hub.repository import MAIN, Repository, repositories
+from lorry_registry.hub.versions import version_commit, version_id
+from lorry_registry.reference import LATEST, Reference
+from lorry_registry.store import LocalStore, Resolved
+
+_EMPTY = Commit(files={}, title="initial commit", time="1970-01-01T00:00:00Z")
+EMPTY = replace(_EMPTY, id=commit_hash(_EMPTY.to_bytes()))
+"""The commit of a repository that nobody wrote to yet."""
+
+
+class HubRepository:
+    """The repository of one adapter.
+
+    A version that was published without a client's tag is the tag "v1.2.0" all the same; an alias is a branch. The
+    branch main is what clients wrote there, and the latest version where that was published past them.
+    """
+
+    def __init__(self, store: LocalStore, namespace: str, name: str) -> None:
+        self.store = store
+        self.reference = Reference.parse(f"{namespace}/{name}")
+        self.written = Repository(store.layout, self.reference.namespace, self.reference.name)
+
+    @property
+    def id(self) -> str:
+        """The name "namespace/name"."""
+        return self.reference.adapter
+
+    @property
+    def exists(self) -> bool:
+        """Whether there is anything of that name."""
+        return self.written.exists or bool(self.store.records(self.reference).versions())
+
+    def branches(self) -> dict[str, str]:
+        """Return the id of each branch's last commit."""
+        return {**self.aliases(), **self.written.branches(), MAIN: self.main()}
+
+    def tags(self) -> dict[str, str]:
+        """Return the id of each tag's commit."""
+        return {**{f"v{each.reference.selector}": version_id(each) for each in self.versions()}, **self.written.tags()}
+
+    def aliases(self) -> dict[str, str]:
+        """Return the commits of the aliases, but of the one that main stands for."""
+        aliases = self.store.records(self.reference).aliases()
+        tags = self.tags() if aliases else {}
+        known = ((name, tags.get(f"v{version}")) for name, version in aliases.items() if name not in {LATEST, MAIN})
+        return {name: commit_id for name, commit_id in known if commit_id}
+
+    def versions(self) -> list[Resolved]:
+        """Return what is published, lowest first."""
+        records = self.store.records(self.reference)
+        return [self.store.resolve(self.reference.at(version)) for version in records.versions()]
+
+    def main(self) -> str:
+        """Return the id of the commit that main is at."""
+        head, newest = self.written.head(MAIN), self._newest()
+        if newest is None:
+            return head or EMPTY.id
+        tagged = self.written.tag(f"v{newest.reference.selector}")
+        if head and (tagged or any(each.id == version_id(newest) for each in self.history(head))):
+            return head
+        return tagged or version_id(newest)
+
+    def find(self, revision: str) -> Commit | None:
+        """Return the commit that a branch, a tag or an id names."""
+        if found := self._commit(revision):
+            return found
+        commit_id = self.main() if revision == MAIN else {**self.tags(), **self.branches()}.get(revision.lower())
+        return self._commit(commit_id) if commit_id else None
+
+    def commit(self, revision: str) -> Commit:
+        """Return the commit that a branch, a tag or an id names; raise NotFound."""
+        found = self.find(revision)
+        if found is None:
+            raise NotFound(f"{self.id} has no revision {revision!r}")
+        return found
+
+    def history(self, commit_id: str) -> Iterator[Commit]:
+        """Yield a commit and those before it, back to the first."""
+        commit = self._commit(commit_id)
+        while commit:
+            yield commit
+            commit = self._commit(commit.parent) if commit.parent else None
+
+    def _commit(self, commit_id: str) -> Commit | None:
+        if commit_id == EMPTY.id:
+            return EMPTY
+        if found := self.written.commit(commit_id):
+            return found
+        version = next((each for each in self.versions() if version_id(each) == commit_id), None)
+        return version_commit(self.store, version) if version else None
+
+    def _newest(self) -> Resolved | None:
+        """Return the latest version, or where none is stable the highest."""
+        records = self.store.records(self.reference)
+        if not records.versions():
+            return None
+        try:
+            return self.store.resolve(self.reference)
+        except NotFound:
+            offered = [version for version in records.versions() if not records.yanked(version)]
+            return self.store.resolve(self.reference.at(max(offered))) if offered else None
+
+
+class Hub:
+    """All repositories of a registry."""
+
+    def __init__(self, store: LocalStore) -> None:
+        self.store = store
+        self._sound: dict[Path, tuple[int, int, int]] = {}
+
+    def require_sound(self, content: Content) -> None:
+        """Check a blob before it is sent, once in the life of a server; raise VerificationFailed for a damaged one.
+
+        Clients do not check what they download, so that bytes gone bad here would be bad everywhere.
+        """
+        path = self.store.blobs.path(content.sha256)
+        state = path.stat() if path.is_file() else None
+        seen = (state.st_ino, state.st_mtime_ns, state.st_size) if state else None
+        if seen is None or self._sound.get(path) != seen:
+            self.store.blobs.verify(content)
+            if seen:
+                self._sound[path] = seen
+
+    def repository(self, namespace: str, name: str) -> HubRepository:
+        """Return the repository of that name; raise InvalidArgument for a name that is none."""
+        return HubRepository(self.store, namespace, name)
+
+    def repositories(self) -> Iterator[HubRepository]:
+        """Yield every repository, by name."""
+        published = {reference.adapter for reference, _ in self.store.adapters()}
+        written = {each.id for each in repositories(self.store.layout)}
+        for name in sorted(published | written):
+            found = self.repository(*name.split("/"))
+            if found.exists:
+                yield found
+
+
+def now() -> str:
+    """Return the time in UTC, as the Hub writes it."""
+    return time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime())

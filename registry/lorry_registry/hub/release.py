@@ -1,0 +1,68 @@
+"""From a tag to a version: a tag like v1.2.0 on a commit with lorry's manifest publishes that version here too."""
+
+from __future__ import annotations
+
+from lorry.errors import InvalidArgument, InvalidFile
+from lorry_registry import durable
+from lorry_registry.blobs import Content
+from lorry_registry.facts import is_pickle
+from lorry_registry.hub.commits import Commit
+from lorry_registry.hub.hub import HubRepository, now
+from lorry_registry.hub.versions import MANIFEST
+from lorry_registry.manifest import Manifest
+from lorry_registry.remotes.transfer import inspect
+from lorry_registry.semver import Version
+from lorry_registry.view import ADAPTER_ROLES
+
+_LARGEST_MANIFEST = 16 << 20
+
+
+def create_tag(repository: HubRepository, tag: str, commit: Commit) -> bool:
+    """Make a tag, and before that the version it stands for; return whether it was us.
+
+    A version that stands without its tag, for a crash came between, gets it when the same is sent again.
+    """
+    taken = tag in repository.tags()
+    if repository.written.tag(tag) or (not _release(repository, tag, commit) and taken):
+        return False
+    repository.written.create(private=False, time=now())
+    return repository.written.create_tag(tag, commit.id)
+
+
+def _release(repository: HubRepository, tag: str, commit: Commit) -> bool:
+    """Publish what a commit's manifest names, where the tag is a version's; return whether it is.
+
+    Nothing is believed: every file must be in the commit with the bytes that the manifest names, must pass `lorry
+    validate` and be no pickle. Raises InvalidFile, and Conflict where the version exists with other content.
+    """
+    version, entry = _version(tag), commit.files.get(MANIFEST)
+    if version is None or entry is None:
+        return False
+    if entry.size > _LARGEST_MANIFEST:
+        raise InvalidFile(f"{MANIFEST} has {entry.size:,} bytes; that is no manifest")
+    store = repository.store
+    manifest = Manifest.from_bytes(store.blobs.read(entry.sha256))
+    reference = repository.reference.at(version)
+    if manifest.reference != reference:
+        raise InvalidFile(f"{MANIFEST} is that of {manifest.reference}, and the tag would make it {reference}")
+    there = {each.content for each in commit.files.values()}
+    missing = [file.path for file in manifest.files if (file.sha256, file.size) not in there]
+    if missing:
+        raise InvalidFile(f"{MANIFEST} names {missing[0]}, which the commit does not have with those bytes")
+    with durable.draft(store.layout.drafts) as folder:
+        drafts = {file.path: folder / file.path for file in manifest.files}
+        for file in manifest.files:
+            drafts[file.path].parent.mkdir(parents=True, exist_ok=True)
+            store.blobs.copy(Content(file.sha256, file.size), drafts[file.path])
+            if file.role in ADAPTER_ROLES and is_pickle(drafts[file.path]):
+                raise InvalidFile(f"{file.path} is a pickle, which is never published; convert it first")
+        inspect(reference, [drafts[file.path] for file in manifest.files if file.role in ADAPTER_ROLES])
+        store.publish(manifest, drafts)
+    return True
+
+
+def _version(tag: str) -> Version | None:
+    try:
+        return Version.parse(tag.removeprefix("v")) if tag.startswith("v") else None
+    except InvalidArgument:
+        return None
