@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from lorry.errors import LorryError, VerificationFailed
 from lorry_registry import durable
 from lorry_registry.blobs import Content, copy, measure
 from lorry_registry.reference import Alias, Reference
 from lorry_registry.store import LocalStore
-
-if TYPE_CHECKING:
-    from lorry_registry.manifest import Manifest
 
 
 class Fault(NamedTuple):
@@ -25,10 +22,21 @@ class Fault(NamedTuple):
 
 
 def check(store: LocalStore) -> Iterator[Fault]:
-    """Yield every fault there is; reads every byte once, however many versions share it."""
-    sound: dict[str, bool] = {}
+    """Yield every fault there is, of a blob once; reads every byte once, however many versions share it."""
+    holders: dict[Content, list[str]] = {}
     for reference in store.published():
-        yield from _version(store, reference, sound)
+        try:
+            manifest = store.manifest(store.resolve(reference))
+        except LorryError as error:
+            yield Fault(str(reference), str(error))
+            continue
+        for file in manifest.files:
+            holders.setdefault(Content(file.sha256, file.size), []).append(f"{reference}: {file.path}")
+    for content, held in holders.items():
+        if not store.blobs.intact(content):
+            state = "damaged" if store.blobs.path(content.sha256).is_file() else "missing"
+            places = f" (in {len(held)} places)" if held[1:] else ""
+            yield Fault(f"{held[0]}{places}", f"its blob {content.sha256} is {state}", content)
     for adapter in dict.fromkeys(reference.at(None) for reference in store.published()):
         yield from _records(store, adapter)
 
@@ -49,25 +57,6 @@ def repair(store: LocalStore, faults: Iterable[Fault], places: Sequence[Path]) -
         if match and match not in mended and _mend(store, path, match):
             mended.append(match)
     return tuple(mended)
-
-
-def _version(store: LocalStore, reference: Reference, sound: dict[str, bool]) -> Iterator[Fault]:
-    try:
-        manifest = store.manifest(store.resolve(reference))
-    except LorryError as error:
-        yield Fault(str(reference), str(error))
-        return
-    for content, path in _contents(manifest):
-        if content.sha256 not in sound:
-            sound[content.sha256] = store.blobs.intact(content)
-        if not sound[content.sha256]:
-            state = "damaged" if store.blobs.path(content.sha256).is_file() else "missing"
-            yield Fault(f"{reference}: {path}", f"its blob {content.sha256} is {state}", content)
-
-
-def _contents(manifest: Manifest) -> Iterator[tuple[Content, str]]:
-    for file in manifest.files:
-        yield Content(file.sha256, file.size), file.path
 
 
 def _records(store: LocalStore, adapter: Reference) -> Iterator[Fault]:

@@ -15,29 +15,30 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from lorry.errors import LorryError, VerificationFailed
+from lorry.errors import InvalidFile, LorryError, VerificationFailed
+from lorry_registry.notes import NOTHING, Note
 from lorry_registry.reference import Reference
 from lorry_registry.semver import Version
 from lorry_registry.store import LocalStore
 
-_SCHEMA = 3
+_SCHEMA = 4
 _TICK_NS = 3_000_000_000
 _TABLES = """
 CREATE TABLE adapter (adapter TEXT PRIMARY KEY, changed INTEGER) WITHOUT ROWID;
 CREATE TABLE version (
     adapter TEXT, version TEXT, manifest TEXT, title TEXT, kinds TEXT, format TEXT, base TEXT, size INTEGER,
-    fault TEXT, words TEXT, prose TEXT, PRIMARY KEY (adapter, version)
+    fault TEXT, note TEXT, words TEXT, prose TEXT, PRIMARY KEY (adapter, version)
 ) WITHOUT ROWID;
 CREATE TABLE file (sha256 TEXT, adapter TEXT, version TEXT);
 CREATE INDEX file_sha256 ON file (sha256);
 """
 
 
-_COLUMNS = "adapter, version, manifest, title, kinds, format, base, size, fault"
+_COLUMNS = "adapter, version, manifest, title, kinds, format, base, size, fault, note"
 
 
 class Entry(NamedTuple):
-    """One version as the index knows it; `fault` says why its manifest cannot be read, or is empty."""
+    """One version as the index knows it; `fault` says why its manifest or note cannot be read, or is empty."""
 
     reference: Reference
     manifest: str
@@ -47,6 +48,7 @@ class Entry(NamedTuple):
     base: str = ""
     size: int = 0
     fault: str = ""
+    note: Note = NOTHING
 
 
 def list_versions(store: LocalStore) -> list[Entry]:
@@ -125,7 +127,7 @@ def _make_tables(connection: sqlite3.Connection) -> None:
 
 
 def _update(connection: sqlite3.Connection, store: LocalStore) -> None:
-    """Add the versions the index lacks and drop those that are gone; a version never changes."""
+    """Add the versions the index lacks and drop those that are gone; a version never changes, a note on it may."""
     there = {reference.adapter: (reference, changed) for reference, changed in store.adapters()}
     known = dict(connection.execute("SELECT adapter, changed FROM adapter"))
     faulty = {adapter for (adapter,) in connection.execute("SELECT adapter FROM version WHERE fault <> ''")}
@@ -142,18 +144,22 @@ def _update(connection: sqlite3.Connection, store: LocalStore) -> None:
 
 def _update_adapter(connection: sqlite3.Connection, store: LocalStore, reference: Reference) -> None:
     """Bring the rows of one adapter up to date; versions that could not be read are read again."""
-    adapter = reference.adapter
-    there = {str(version): version for version in store.records(reference).versions()}
-    rows = connection.execute("SELECT version, fault FROM version WHERE adapter = ?", (adapter,)).fetchall()
-    gone = [(adapter, version) for version, fault in rows if fault or version not in there]
+    adapter, records = reference.adapter, store.records(reference)
+    there, notes = {str(version): version for version in records.versions()}, records.noted()
+    rows = connection.execute("SELECT version, fault, note FROM version WHERE adapter = ?", (adapter,)).fetchall()
+    gone = [
+        (adapter, version)
+        for version, fault, note in rows
+        if fault or version not in there or note != notes.get(there[version], "")
+    ]
     for table in ("version", "file"):
         connection.executemany(f"DELETE FROM {table} WHERE adapter = ? AND version = ?", gone)  # noqa: S608  two literals
-    known = {version for version, fault in rows if not fault}
+    known = {version for version, _, _ in rows} - {version for _, version in gone}
     for text in sorted(there.keys() - known):
-        key = (adapter, text)
+        key, note = (adapter, text), notes.get(there[text], "")
         entry, about = _read(store, reference.at(there[text]))
         connection.execute(
-            "INSERT INTO version VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO version VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 *key,
                 entry.manifest,
@@ -162,7 +168,8 @@ def _update_adapter(connection: sqlite3.Connection, store: LocalStore, reference
                 entry.format,
                 entry.base,
                 entry.size,
-                entry.fault,
+                entry.fault or _note_fault(note),
+                note,
                 about.words,
                 about.prose,
             ),
@@ -218,7 +225,18 @@ def _order(entry: Entry) -> tuple[str, tuple[object, ...]]:
 
 
 def _entry(adapter: str, version: str, manifest: str, title: str, kinds: str, *rest: Any) -> Entry:  # noqa: ANN401  a row
-    return Entry(_reference(adapter, version), manifest, title, tuple(kinds.split(",")) if kinds else (), *rest)
+    *facts, fault, note = rest
+    said = NOTHING if fault or not note else Note.from_bytes(note.encode())
+    listed = tuple(kinds.split(",")) if kinds else ()
+    return Entry(_reference(adapter, version), manifest, title, listed, *facts, fault, said)
+
+
+def _note_fault(note: str) -> str:
+    try:
+        Note.from_bytes(note.encode() or b"{}")
+    except InvalidFile as error:
+        return f"its note is damaged: {error}"
+    return ""
 
 
 def _reference(adapter: str, version: str) -> Reference:

@@ -50,10 +50,14 @@ class Note(NamedTuple):
         told = [f"{word}{f': {reason}' if reason else ''}" for word, reason in said if reason is not None]
         return "; ".join([*told, *([f"use {self.replaced_by} instead"] if self.replaced_by else [])])
 
+    @property
+    def said(self) -> dict[str, str]:
+        """What is said, by field."""
+        return {name: text for name, text in self._asdict().items() if text is not None}
+
     def to_bytes(self) -> bytes:
         """Write it down as JSON, without what is not said."""
-        said = {name: text for name, text in self._asdict().items() if text is not None}
-        return json.dumps(said, sort_keys=True).encode() + b"\n"
+        return json.dumps(self.said, sort_keys=True).encode() + b"\n"
 
     @staticmethod
     def from_bytes(data: bytes) -> Note:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lorry.errors import NotFound
+from lorry.errors import InvalidArgument, NotFound
 from lorry_registry.bases import Bases
 from lorry_registry.card import Card
 from lorry_registry.notes import Change, Note
@@ -149,7 +149,11 @@ class Registry:
 
     def versions(self, adapter: str) -> tuple[Version, ...]:
         """Return the versions of "namespace/name", lowest first; raise NotFound where there are none."""
-        reference = Reference.parse(adapter).at(None)
+        reference = Reference.parse(adapter)
+        if reference.selector is not None:
+            raise InvalidArgument(
+                f"all versions are meant, so write {reference.adapter}; lorry show {reference} has one"
+            )
         versions = self.store.records(reference).versions()
         if not versions:
             raise NotFound(self.store.missing(reference))

@@ -69,12 +69,18 @@ class LocalStore:
                 yield adapter.at(version)
 
     def adapters(self) -> Iterator[tuple[Reference, int]]:
-        """Yield every adapter by name, with the time its versions last changed: nanoseconds of the disk's clock."""
+        """Yield every adapter by name, with the time its versions and the notes on them last changed.
+
+        The time is in nanoseconds of the disk's clock.
+        """
         for namespace in entries(self.layout.names, lambda text: check_name(text, "namespace") == text):
             folder = self.layout.names / namespace
             for name in entries(folder, lambda text: check_name(text, "name") == text):
                 with suppress(FileNotFoundError, NotADirectoryError):
-                    yield Reference(namespace, name), (folder / name / "versions").stat().st_mtime_ns
+                    changed = (folder / name / "versions").stat().st_mtime_ns
+                    with suppress(FileNotFoundError):
+                        changed = max(changed, (folder / name / "notes").stat().st_mtime_ns)
+                    yield Reference(namespace, name), changed
 
     def now_ns(self) -> int:
         """Return the time as the disk has it, in nanoseconds: over a network its clock may differ from ours."""
@@ -171,15 +177,15 @@ class LocalStore:
     def say(self, reference: Reference, change: Change, event: str) -> bool:
         """Change the note on an exact version and log it as `event`; return whether it says something else now.
 
-        "latest" moves on from a version that is yanked now, and back to one that is no longer.
+        "latest" moves on from a version that is yanked now, and back to one that is no longer; where all are yanked
+        there is none.
         """
         version = reference.exact()
         self.resolve(reference)
         self.layout.prepare()
         records = self.records(reference)
         changed = records.say(version, change, event)
-        if any(map(partial(_offered, records), records.versions())):
-            _move_latest(records)
+        _move_latest(records)
         return changed
 
     def _follow_up(self, reference: Reference, digest: str, aliases: Iterable[Alias]) -> None:
@@ -258,8 +264,21 @@ class LocalStore:
 
 def _move_latest(records: Records) -> None:
     """Move "latest" to the highest stable version not yanked, and look again: a publish may have come between."""
-    while records.move(Alias(LATEST), max(filter(partial(_offered, records), records.versions()))):
-        pass
+    latest, moved = Alias(LATEST), True
+    while moved:
+        offered = [version for version in records.versions() if _offered(records, version)]
+        if offered:
+            moved = records.move(latest, max(offered))
+        else:
+            moved = _stands_for_yanked(records, latest) and records.drop(latest)
+
+
+def _stands_for_yanked(records: Records, alias: Alias) -> bool:
+    try:
+        version = records.alias(alias)
+    except VerificationFailed:  # damaged: lorry fsck tells of it
+        return False
+    return version is not None and records.yanked(version)
 
 
 def _offered(records: Records, version: Version) -> bool:

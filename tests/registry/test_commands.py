@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from lorry.cli import cli
-from lorry.errors import Conflict, LorryError, NotRecognised
+from lorry.errors import Conflict, InvalidArgument, LorryError, NotRecognised, UnknownName
 from lorry.plugin.host import host
 from lorry_registry import Registry
 
@@ -130,6 +130,27 @@ def test_bases_are_named_listed_and_forgotten(tmp_path: Path) -> None:
     assert found["toybox-sd"]["store"] == "toybox"
     told("base", "rm", "my-sd")
     assert "my-sd" not in {each["name"] for each in told("base", "ls")}
+
+
+def test_a_base_that_a_plugin_brings_cannot_be_forgotten() -> None:
+    with pytest.raises(Conflict, match="toybox-sd comes with"):
+        raise lorry("base", "rm", "toybox-sd").exception or AssertionError
+    with pytest.raises(UnknownName):
+        raise lorry("base", "rm", "toybox").exception or AssertionError
+
+
+@pytest.mark.parametrize("command", [["versions"], ["alias", "ls"]])
+@pytest.mark.usefixtures("published")
+def test_where_all_versions_are_meant_one_is_refused(command: list[str]) -> None:
+    with pytest.raises(InvalidArgument, match=r"lorry show demo/cat@1\.0\.0"):
+        raise lorry(*command, "demo/cat@1.0.0").exception or AssertionError
+
+
+@pytest.mark.usefixtures("published")
+def test_commands_that_mend_name_the_reference_as_it_was_given() -> None:
+    mends = [each["mend"] for each in told("inspect", "demo/cat@1.0.0")["loads"] if each["mend"]]
+    assert mends
+    assert all("demo/cat@1.0.0" in each for each in mends)
 
 
 def test_what_is_no_base_gets_no_name(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from lorry.cli import cli
 from lorry.errors import VerificationFailed
-from lorry_registry import Registry
+from lorry_registry import Card, Registry
 
 
 def weights(registry: Registry) -> Path:
@@ -106,3 +106,11 @@ def test_damaged_files_are_mended_from_anywhere(
     told = json.loads(CliRunner().invoke(cli, ["fsck", "--from", str(tmp_path), "--json"]).stdout)
     assert [len(told[name]) for name in ("faults", "mended", "left")] == [1, 1, 0]
     assert published.verify("demo/cat")
+
+
+def test_a_damaged_file_of_several_versions_is_one_fault(published: Registry, lora: Path) -> None:
+    for version in ("1.0.1", "1.0.2"):
+        published.publish(f"demo/cat@{version}", [lora], card=Card(title=version))
+    lose(published)
+    (fault,) = published.fsck()
+    assert fault.where == "demo/cat@1.0.0: cat.safetensors (in 3 places)"

@@ -73,6 +73,10 @@ def test_where_all_versions_are_yanked_none_is_the_latest(several: Registry) -> 
         several.yank(f"demo/cat@{version}")
     with pytest.raises(NotFound, match="yanked"):
         several.resolve("demo/cat")
+    assert "latest" not in several.aliases("demo/cat")
+    several.unyank("demo/cat@1.0.0")
+    assert found(several, "demo/cat@latest") == "1.0.0"
+    several.yank("demo/cat@1.0.0")
     publish_bytes(several.store, "demo/cat@2.0.1", b"mended")
     assert found(several, "demo/cat") == "2.0.1"
 
@@ -106,6 +110,13 @@ def test_the_log_tells_who_yanked(several: Registry) -> None:
     assert [(entry["event"], entry["yanked"]) for entry in events if "yanked" in entry] == [("yank", "why not")]
 
 
+def test_an_alias_of_a_yanked_version_is_marked(several: Registry) -> None:
+    several.set_alias("demo/cat@best", "1.0.0")
+    several.yank("demo/cat@1.0.0")
+    listed = CliRunner().invoke(cli, ["alias", "ls", "demo/cat"]).stdout.split("\n")
+    assert [line.split() for line in listed if "best" in line] == [["best", "1.0.0", "(yanked)"]]
+
+
 def test_the_commands_say_the_same(several: Registry) -> None:
     def lorry(*arguments: str) -> str:
         result = CliRunner().invoke(cli, arguments)
@@ -117,6 +128,9 @@ def test_the_commands_say_the_same(several: Registry) -> None:
     told = {each["version"]: each.get("yanked") for each in json.loads(lorry("versions", "demo/cat", "--json"))}
     assert told == {"2.0.0": "dogs", "1.1.0": None, "1.0.0": None}
     assert "yanked: dogs" in lorry("versions", "demo/cat")
+    with pytest.warns(LorryWarning, match="yanked"):
+        shown = lorry("show", "demo/cat@2.0.0", "--json")
+    assert json.loads(shown)["note"] == {"yanked": "dogs"}
     assert "no longer yanked" in lorry("unyank", "demo/cat@2.0.0")
     assert "is deprecated" in lorry("deprecate", "demo/cat@2.0.0")
     assert "no longer deprecated" in lorry("deprecate", "demo/cat@2.0.0", "--undo")

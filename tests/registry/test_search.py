@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -55,6 +56,46 @@ def test_every_word_must_stand_somewhere(words: Sequence[str], found: Sequence[s
     result = CliRunner().invoke(cli, ["search", *words, "--json"])
     assert result.exit_code == 0, result.output
     assert [each["adapter"] for each in json.loads(result.stdout)] == found
+
+
+def rows(*arguments: str) -> dict[str, dict[str, Any]]:
+    result = CliRunner().invoke(cli, [*arguments, "--json"])
+    assert result.exit_code == 0, result.output
+    return {each["adapter"]: each for each in json.loads(result.stdout)}
+
+
+@pytest.mark.parametrize("command", ["ls", "search"])
+def test_a_yanked_version_is_not_the_one_that_is_shown(command: str, zoo: Registry) -> None:
+    assert rows(command)["demo/raccoon"]["version"] == "1.1.0"
+    zoo.yank("demo/raccoon@1.1.0", "dogs")
+    row = rows(command)["demo/raccoon"]
+    assert (row["version"], row["note"], row["yanked"]) == ("1.0.0", {}, ["1.1.0"])
+    assert "1.0.0    2 (1 yanked)" in CliRunner().invoke(cli, [command]).stdout
+    zoo.unyank("demo/raccoon@1.1.0")
+    assert rows(command)["demo/raccoon"]["version"] == "1.1.0"
+
+
+@pytest.mark.parametrize("command", ["ls", "search"])
+def test_what_should_not_be_used_is_marked(command: str, zoo: Registry) -> None:
+    zoo.deprecate("demo/ink@1.0.0", "old")
+    zoo.yank("demo/raccoon@1.0.0")
+    zoo.yank("demo/raccoon@1.1.0", "dogs")
+    row = rows(command)["demo/raccoon"]
+    assert (row["version"], row["note"], row["yanked"]) == ("1.1.0", {"yanked": "dogs"}, ["1.0.0", "1.1.0"])
+    assert rows(command)["demo/ink"]["deprecated"] == ["1.0.0"]
+    printed = CliRunner().invoke(cli, [command]).stdout
+    assert "1.0.0 (deprecated)" in printed
+    assert "1.1.0 (yanked)" in printed
+
+
+def test_a_damaged_note_is_marked_until_it_is_mended(zoo: Registry) -> None:
+    zoo.yank("demo/ink@1.0.0")
+    note = zoo.home / "names/demo/ink/notes/1.0.0"
+    note.write_bytes(b"\0")
+    for _ in range(2):
+        assert "note is damaged" in rows("ls")["demo/ink"]["fault"]
+    zoo.yank("demo/ink@1.0.0", "again")
+    assert rows("ls")["demo/ink"]["note"] == {"yanked": "again"}
 
 
 def test_people_see_one_line_an_adapter(zoo: Registry) -> None:

@@ -56,7 +56,9 @@ def command(
             echo_json(about) if as_json else _facts(about)
             return
         raise
-    about = _about(adapter, layers=layers, hashes=hashes)
+    # Files of a reference stand where nobody should look; people know it by its name.
+    called = path[0] if len(path) == 1 and not Path(path[0]).exists() else ""
+    about = _about(adapter, layers=layers, hashes=hashes, called=called)
     if as_json:
         echo_json(about)
         return
@@ -91,7 +93,7 @@ def _row(told: Mapping[str, Any]) -> tuple[str, ...]:
     return (told["format"][0], base, *(", ".join(each) for each in listed))
 
 
-def _about(adapter: Adapter, *, layers: bool, hashes: bool) -> dict[str, Any]:
+def _about(adapter: Adapter, *, layers: bool, hashes: bool, called: str = "") -> dict[str, Any]:
     """Return all there is to say of an adapter."""
     from lorry.ops.claims import conflicts
     from lorry.ops.loaders import loads
@@ -101,7 +103,7 @@ def _about(adapter: Adapter, *, layers: bool, hashes: bool) -> dict[str, Any]:
     return {
         **about,
         "hashes": _hashes(about["files"]) if hashes else {},
-        "loads": [each._asdict() for each in loads(adapter, host())],
+        "loads": [each._asdict() for each in loads(adapter, host(), called)],
         "conflicts": [str(each) for each in conflicts(adapter, host(), hashed=hashes)],
         "metadata": dict(adapter.metadata),
         "layer_list": _layers(adapter) if layers else None,

@@ -21,30 +21,30 @@ class Loading(NamedTuple):
     mend: str
 
 
-def loads(adapter: Adapter, plugins: Host | None = None) -> tuple[Loading, ...]:
-    """Say of every known tool whether it loads `adapter`. Reads no tensors."""
+def loads(adapter: Adapter, plugins: Host | None = None, called: str = "") -> tuple[Loading, ...]:
+    """Say of every known tool whether it loads `adapter`, which commands call `called`. Reads no tensors."""
     plugins = plugins or host()
     facts = facts_of(adapter, plugins)
-    return tuple(_loading(each, rule_for(each, facts), adapter, plugins) for each in plugins.loaders().values())
+    return tuple(_loading(each, rule_for(each, facts), adapter, plugins, called) for each in plugins.loaders().values())
 
 
-def _loading(loader: Loader, rule: Rule, adapter: Adapter, plugins: Host) -> Loading:
+def _loading(loader: Loader, rule: Rule, adapter: Adapter, plugins: Host, called: str) -> Loading:
     return Loading(
         tool=loader.title,
         version=loader.version,
         evidence=loader.evidence,
         verdict=rule.verdict,
         because=rule.because,
-        mend=command(rule, adapter, plugins) if rule.mend else "",
+        mend=command(rule, adapter, plugins, called) if rule.mend else "",
     )
 
 
-def command(rule: Rule, adapter: Adapter, plugins: Host) -> str:
-    """Return the command line that does what a rule says mends an adapter."""
+def command(rule: Rule, adapter: Adapter, plugins: Host, called: str = "") -> str:
+    """Return the command line that does what a rule says mends an adapter; `called` stands for its files."""
     import shlex
 
     paths = [frame.path for frame in adapter.origin]
-    files = shlex.join(map(str, paths))
+    files = shlex.quote(called) if called else shlex.join(map(str, paths))
     if rule.mend == BAKE:
         return f"lorry bake BASE {files} -o FOLDER"
     container = plugins.get("containers", plugins.get("dialects", rule.mend).containers[0])

@@ -36,8 +36,11 @@ def list_aliases(adapter: str, as_json: bool) -> None:
     """List the aliases of an adapter, and what each stands for."""
     from lorry_registry import Registry
 
-    found = {alias: str(version) for alias, version in Registry().aliases(adapter).items()}
+    registry = Registry()
+    found = registry.aliases(adapter)
     if as_json:
-        echo_json(found)
-    else:
-        table("", ("alias", "version"), found.items())
+        echo_json({alias: str(version) for alias, version in found.items()})
+        return
+    notes = {version: registry.note(f"{adapter}@{version}") for version in found.values()}
+    rows = [(alias, f"{version}{arguments.mark(notes[version])}") for alias, version in found.items()]
+    table("", ("alias", "version"), rows)

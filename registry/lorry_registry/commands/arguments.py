@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from lorry_registry.notes import Note
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -20,6 +23,13 @@ adapter: Decorator = click.argument("adapter", metavar="NS/NAME")
 def short(sha256: str | None) -> str:
     """Write as much of a digest as a reference needs; `--json` gives all of it."""
     return f"sha256:{sha256[:12]}" if sha256 else ""
+
+
+def mark(note: Note) -> str:
+    """Write behind a version that it should not be used, and why in a word."""
+    words = {"yanked": note.yanked, "deprecated": note.deprecated}
+    told = ", ".join(word for word, reason in words.items() if reason is not None)
+    return f" ({told})" if told else ""
 
 
 def size(number: int) -> str:

@@ -24,13 +24,9 @@ def add(name: str, path: str, force: bool, as_json: bool) -> None:
 
     from lorry.errors import Conflict
     from lorry.ops.base import open_base
-    from lorry.plugin.host import host
     from lorry_registry import Registry
 
-    owner = next(
-        (store.title for store in host().stores().values() if store.name != "local" and name in store.bases()), ""
-    )
-    if owner:
+    if owner := _owner(name):
         raise Conflict(f"{name} is a base of {owner}; choose another name")
     open_base(Path(path))  # what no base table fits would only be complained of when it is used
     registered = Registry().bases.add(name, Path(path), force=force)
@@ -63,10 +59,23 @@ def list_bases(as_json: bool) -> None:
 @options.as_json
 def remove(name: str, as_json: bool) -> None:
     """Forget NAME; the base model itself is left alone."""
+    from lorry.errors import Conflict
     from lorry_registry import Registry
 
-    Registry().bases.remove(name)
+    bases = Registry().bases
+    if (owner := _owner(name)) and name not in bases.all():
+        raise Conflict(f"{name} comes with {owner}, so it cannot be forgotten; lorry base add gave it no name")
+    bases.remove(name)
     if as_json:
         echo_json({"removed": name})
     else:
         echo(f"{name} is forgotten; its files are where they were")
+
+
+def _owner(name: str) -> str:
+    """Return the title of the plugin's store that a base comes from, "" where none brings one of that name."""
+    from lorry.plugin.host import host
+
+    return next(
+        (store.title for store in host().stores().values() if store.name != "local" and name in store.bases()), ""
+    )

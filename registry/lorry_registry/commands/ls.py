@@ -9,7 +9,7 @@ import click
 
 from lorry.cli import options
 from lorry.cli.output import columns, echo_json, note
-from lorry_registry.commands.arguments import size
+from lorry_registry.commands.arguments import mark, size
 
 if TYPE_CHECKING:
     from lorry_registry.index import Entry
@@ -42,16 +42,18 @@ def list_adapters(versions: Iterable[Entry], nothing: str, *, as_json: bool) -> 
 
 
 def _newest(entries: list[Entry]) -> Entry:
-    """Return the highest stable version, or the highest where none is stable."""
-    return next((entry for entry in reversed(entries) if entry.reference.exact().stable), entries[-1])
+    """Return the highest stable version that is not yanked, or the highest where there is none."""
+    stable = (entry for entry in reversed(entries) if entry.reference.exact().stable and entry.note.yanked is None)
+    return next(stable, entries[-1])
 
 
 def _row(entries: list[Entry]) -> tuple[object, ...]:
-    entry = _newest(entries)
-    name, version = entry.reference.adapter, entry.reference.exact()
+    entry, yanked = _newest(entries), sum(each.note.yanked is not None for each in entries)
+    name, version = entry.reference.adapter, f"{entry.reference.exact()}{mark(entry.note)}"
+    number = f"{len(entries)}{f' ({yanked} yanked)' if yanked else ''}"
     if entry.fault:
-        return (name, version, len(entries), "damaged: lorry verify says more", "", "", "")
-    return (name, version, len(entries), ", ".join(entry.kinds), entry.base, size(entry.size), entry.title)
+        return (name, version, number, "damaged: lorry fsck says more", "", "", "")
+    return (name, version, number, ", ".join(entry.kinds), entry.base, size(entry.size), entry.title)
 
 
 def _told(entries: list[Entry]) -> dict[str, object]:
@@ -67,4 +69,7 @@ def _told(entries: list[Entry]) -> dict[str, object]:
         "size": entry.size,
         "title": entry.title,
         "fault": entry.fault,
+        "note": entry.note.said,
+        "yanked": [str(each.reference.exact()) for each in entries if each.note.yanked is not None],
+        "deprecated": [str(each.reference.exact()) for each in entries if each.note.deprecated is not None],
     }

@@ -23,13 +23,20 @@ def command(reference: str, as_json: bool) -> None:
 
     registry = Registry()
     found = registry.resolve(reference)
-    manifest = registry.store.manifest(found)
-    aliases = [name for name, version in registry.aliases(reference).items() if version == found.reference.selector]
+    manifest, note = registry.store.manifest(found), registry.note(str(found.reference))
+    every = registry.aliases(found.reference.adapter)
+    aliases = [name for name, version in every.items() if version == found.reference.selector]
     if as_json:
         content = manifest.model_dump(mode="json", exclude_none=True)
-        echo_json({"reference": str(found.reference), "manifest": found.digest, "aliases": aliases, "content": content})
+        known = {"reference": str(found.reference), "manifest": found.digest, "aliases": aliases, "note": note.said}
+        echo_json({**known, "content": content})
         return
-    facts = {**_facts(manifest), "aliases": ", ".join(aliases), "manifest": arguments.short(found.digest)}
+    facts = {
+        "note": str(note),
+        **_facts(manifest),
+        "aliases": ", ".join(aliases),
+        "manifest": arguments.short(found.digest),
+    }
     table("", ("adapter", str(found.reference)), [(name, value) for name, value in facts.items() if value])
     rows = [(file.path, file.role, arguments.size(file.size), arguments.short(file.sha256)) for file in manifest.files]
     table("files", ("path", "role", "size", "sha256"), rows)

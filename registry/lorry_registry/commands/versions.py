@@ -30,7 +30,7 @@ def command(adapter: str, as_json: bool) -> None:
                     "aliases": names[version],
                     "published": times.get(str(version)),
                     "manifest": records.digest(version),
-                    **{name: text for name, text in records.note(version)._asdict().items() if text is not None},
+                    **records.note(version).said,
                 }
                 for version in versions
             ]
