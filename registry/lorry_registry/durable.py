@@ -72,16 +72,19 @@ def put_new(draft_path: Path, target: Path) -> bool:
     has no hard links (FAT, some network disks) the name is claimed by an exclusive create and the content
     moved over it; a claim that a crash left behind is an empty file, which `is_claim` recognises.
     """
-    try:
-        os.link(draft_path, target)
-        first = True
-    except FileExistsError:
-        # NFS repeats a call whose answer was lost, and then finds its own link there.
-        first = target.samefile(draft_path)
-    except OSError as error:
-        if error.errno not in _NO_HARD_LINKS:
-            raise
-        first = _claim(draft_path, target)
+    first = None
+    while first is None:
+        try:
+            os.link(draft_path, target)
+            first = True
+        except FileExistsError:
+            with suppress(FileNotFoundError):  # gone between the two looks, collected as garbage: put ours there
+                # NFS repeats a call whose answer was lost, and then finds its own link there.
+                first = target.samefile(draft_path)
+        except OSError as error:
+            if error.errno not in _NO_HARD_LINKS:
+                raise
+            first = _claim(draft_path, target)
     # Also where another was first: it may not have synced the name yet, and we are about to rely on it.
     sync_folder(target.parent)
     return first
