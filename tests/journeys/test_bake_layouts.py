@@ -111,7 +111,7 @@ def test_the_header_tells_what_it_is_made_of(command: Command, base: lorry.Base,
         metadata = file.metadata()
     assert metadata["format"] == "pt"
     told = json.loads(metadata["lorry.recipe"])
-    assert (told["op"], told["inputs"][0]["name"], told["inputs"][0]["weight"]) == ("bake", "cat.safetensors", 0.5)
+    assert (told["op"], told["inputs"][0]["adapter"], told["inputs"][0]["weight"]) == ("bake", "cat.safetensors", 0.5)
     assert told["base"]["id"] == base.id
     assert (tmp_path / told["base"]["path"]).resolve() == base.path.resolve()
     assert all(digest.startswith("blake3:") for digest in told["base"]["files"].values())

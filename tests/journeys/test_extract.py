@@ -43,7 +43,8 @@ def test_a_fine_tune_gives_its_adapter_back(command: Command, tuned: Path, tmp_p
     assert plot.read_bytes().startswith(b"\x89PNG")
     assert {path.name for path in tmp_path.iterdir()} == {out.name, report.name, plot.name}
     made = json.loads(lorry.open(out).metadata["lorry.recipe"])
-    assert (made["op"], made["options"]["base"], made["options"]["ranks"]) == ("extract", "toybox-sd", "rank 8")
+    assert (made["op"], made["base"]["name"], made["options"]["rank"]) == ("extract", "sd", 8)
+    assert all(digest.startswith("blake3:") for digest in made["tuned"]["files"].values())
     found = lorry.diff(lorry.open(RACCOON), lorry.open(out))
     assert not found.only_first
     assert not found.only_second

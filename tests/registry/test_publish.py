@@ -12,7 +12,7 @@ import torch
 import lorry
 from lorry.errors import Conflict, InvalidArgument, InvalidFile, LorryError, NotFound, NotRecognised
 from lorry.ops.convert import convert
-from lorry.ops.recipe import recipe
+from lorry.ops.recipe import header, recipe
 from lorry_registry import Card, Registry
 from lorry_registry.semver import Version
 
@@ -121,7 +121,7 @@ def published_pair(registry: Registry, tmp_path: Path) -> list[Path]:
 def test_a_merge_of_two_published_adapters_names_both_as_parents(registry: Registry, tmp_path: Path) -> None:
     cat, style = published_pair(registry, tmp_path)
     told = recipe("merge", [(lorry.open(cat), 0.7), (lorry.open(style), 0.5)], {"method": "sum"})
-    registry.publish("demo/both@1.0.0", [write_lora(tmp_path / "both.safetensors", 9, told)])
+    registry.publish("demo/both@1.0.0", [write_lora(tmp_path / "both.safetensors", 9, header(told))])
     lineage = registry.manifest("demo/both").lineage
     assert lineage is not None
     assert (lineage.op, lineage.recipe["options"]) == ("merge", {"method": "sum"})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 @click.option("--undo", is_flag=True, help="Write what BASE, a result of lorry bake, was made from.")
 @click.option("--base", "made_from", metavar="BASE", help="Where that is now, for --undo: a path, or a name.")
 @options.partial
+@options.recipe
 @options.force
 @options.as_json
 def command(
@@ -43,6 +45,7 @@ def command(
     undo: bool,
     made_from: str | None,
     partial: bool,
+    recipe_file: str | None,
     force: bool,
     as_json: bool,
 ) -> None:
@@ -56,6 +59,8 @@ def command(
     the base that its header tells of.
     """
     if undo:
+        if recipe_file:
+            raise click.UsageError("--recipe tells how something was baked; --undo bakes nothing.")
         if adapters:
             raise click.UsageError("--undo takes out all that was baked; leave the adapters away.")
         _undo(base, output or base, made_from, force=force, as_json=as_json)
@@ -70,9 +75,12 @@ def command(
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     from lorry.ops.bake import bake
     from lorry.ops.base import open_base
+    from lorry.ops.output import check_outputs
     from lorry.ops.read import open_adapter
+    from lorry.ops.recipe import keep_recipe
     from lorry.ops.write_base import write_base
 
+    check_outputs({"--output": output, "--recipe": recipe_file}, force=force)
     opened = open_base(base)
     pairs = [(open_adapter(path, base=opened), strength) for path, strength in map(options.with_strength, adapters)]
     baked = bake(opened, pairs, dtype=dtype, device=device, partial=partial)
@@ -82,6 +90,9 @@ def command(
         for told in getattr(error, "__notes__", ()):
             note(told)
         raise
+    if recipe_file:
+        names = [options.with_strength(each)[0] for each in adapters]
+        keep_recipe(done.recipe(), done.path, Path(recipe_file), inputs=names, base=base, force=force)
     _tell(baked, done, as_json=as_json)
 
 

@@ -40,6 +40,7 @@ _SHOWN = 10
 )
 @click.option("--rank", type=click.IntRange(1), help="Of those LoRAs; 32 if not given.")
 @options.dtype
+@options.recipe
 @options.force
 @options.as_json
 def command(
@@ -53,6 +54,7 @@ def command(
     lossy: bool,
     rank: int | None,
     dtype: str | None,
+    recipe_file: str | None,
     force: bool,
     as_json: bool,
 ) -> None:
@@ -67,12 +69,19 @@ def command(
     """
     from lorry.ops.base import open_base
     from lorry.ops.convert import convert
+    from lorry.ops.output import check_outputs
     from lorry.ops.read import open_adapter
+    from lorry.ops.recipe import keep_recipe
 
     if sum((output is not None, out_dir is not None, in_place)) != 1:
         raise click.UsageError("say where to write: -o OUTPUT, --out-dir FOLDER or --in-place")
     if rank and not lossy:
         raise click.UsageError("--rank is for what the format cannot hold as it is: say --lossy too, or lorry resize")
+
+    if recipe_file and output is None:
+        raise click.UsageError("--recipe is for one adapter: say -o OUTPUT")
+    if recipe_file:
+        check_outputs({"--output": output, "--recipe": recipe_file}, force=force)
 
     opened = open_base(base) if base else None
 
@@ -86,8 +95,13 @@ def command(
     if output is None:
         _batch(path, target, out_dir, write, as_json=as_json)
         return
-    told = _told(write(path[0] if len(path) == 1 else list(path), output))
-    echo_json(told) if as_json else _print(told)
+    done = write(path[0] if len(path) == 1 else list(path), output)
+    if recipe_file:
+        told = done.recipe()
+        named = {"base": base} if "base" in told else {}
+        keep_recipe(told, done.saved.path, Path(recipe_file), inputs=["+".join(path)], **named, force=force)
+    shown = _told(done)
+    echo_json(shown) if as_json else _print(shown)
 
 
 def _batch(

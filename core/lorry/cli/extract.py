@@ -34,6 +34,7 @@ from lorry.cli.output import echo, echo_json, note, progress
 @options.dtype
 @ranks.report_file
 @ranks.plot_file
+@options.recipe
 @options.force
 @options.as_json
 def command(
@@ -52,6 +53,7 @@ def command(
     dtype: str | None,
     report_file: str | None,
     plot_file: str | None,
+    recipe_file: str | None,
     force: bool,
     as_json: bool,
 ) -> None:
@@ -64,9 +66,8 @@ def command(
     from lorry.ops.base import open_base
     from lorry.ops.extract import Extraction
     from lorry.ops.extract_pairs import Forms
-    from lorry.ops.output import check_target
     from lorry.ops.rank_aim import rank_aim
-    from lorry.ops.recipe import recipe
+    from lorry.ops.recipe import header, keep_recipe
     from lorry.ops.write import check_name, chosen, save
     from lorry.plugin.host import host
 
@@ -78,9 +79,8 @@ def command(
     wanted = target or model.dialect
     if not wanted:
         raise click.UsageError(f"no format is the usual one for {model.title}; say which with --to")
-    check_target(path, force=force)
     check_name(path, chosen(wanted, host(), path)[1], host())
-    ranks.check(output, report_file, plot_file, force=force)
+    ranks.check(output, report_file, plot_file, recipe_file, force=force)
     work = Extraction(
         tuned, opened, aim, forms, dtype=dtype, device=device, folder=path.parent / f".{path.name}.extraction"
     )
@@ -93,10 +93,11 @@ def command(
         note(f"{work.done} of {work.total} layers are finished and kept; the same command goes on from there")
         raise
     adapter, report = work.finish()
-    names = {"tuned": Path(tuned).name, "base": Path(base).name}
-    told = recipe("extract", [], {**names, "ranks": aim.told, "format": wanted, **forms._asdict()})
-    saved = save(adapter, path, wanted, force=force, metadata=told)
+    told = work.recipe(wanted)
+    saved = save(adapter, path, wanted, force=force, metadata=header(told))
     work.clear()
+    if recipe_file:
+        keep_recipe(told, path, Path(recipe_file), tuned=tuned, base=base, force=force)
     ranks.keep(report, report_file, plot_file, force=force)
     if as_json:
         echo_json(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -59,6 +60,7 @@ def _list_methods(context: click.Context, _: click.Parameter, wanted: bool) -> N
 @options.dtype
 @click.option("--report", is_flag=True, help="Show where the adapters meet, and what became of every layer.")
 @options.partial
+@options.recipe
 @options.force
 @options.as_json
 def command(
@@ -75,6 +77,7 @@ def command(
     dtype: str | None,
     report: bool,
     partial: bool,
+    recipe_file: str | None,
     force: bool,
     as_json: bool,
 ) -> None:
@@ -85,18 +88,21 @@ def command(
     """
     from lorry.ops.base import open_base
     from lorry.ops.interference import interference
-    from lorry.ops.merge import Merging
+    from lorry.ops.merge import Merging, main_dialect
+    from lorry.ops.output import check_outputs
     from lorry.ops.read import open_adapter
-    from lorry.ops.recipe import recipe
+    from lorry.ops.recipe import header, keep_recipe, told_adapter
     from lorry.ops.selection import to_text
     from lorry.ops.write import save
 
+    check_outputs({"--output": output, "--recipe": recipe_file}, force=force)
     opened = open_base(base) if base else None
     pairs = [(open_adapter(path, base=opened), weight) for path, weight in map(options.with_strength, adapters)]
     chosen = dict(_setting(each) for each in settings)
     if by_layer and not like:
         raise InvalidArgument("--by-layer says how to learn weights; say from what with --like")
-    solved = _learned(pairs, open_adapter(like, base=opened), weights, by_layer, opened) if like else None
+    target_adapter = open_adapter(like, base=opened) if like else None
+    solved = _learned(pairs, target_adapter, weights, by_layer, opened) if target_adapter else None
     weights = tuple(map(to_text, solved.weights)) if solved else weights
     work = Merging(pairs, method, weights=weights, options=chosen, rank=rank, base=opened, partial=partial)
     layers = list(progress(work.run(), work.total, "merging"))
@@ -104,14 +110,12 @@ def command(
     if not merged.layers and not merged.tokens:  # no file says that it is empty on purpose
         raise InvalidArgument("every weight is 0; nothing would be left")
     met = interference(pairs, weights=weights, base=opened) if report and len(pairs) > 1 else None
-    wanted = target or _dialect(pairs[0][0])
-    how: dict[str, Any] = {"method": method, "format": wanted, "dtype": dtype}
-    how |= {"options": chosen} if chosen else {}
-    how |= {"weights": list(weights)} if weights else {}
-    how |= {"like": like, "by_layer": by_layer} if like else {}
-    how |= {"rank": rank} if rank else {}
-    told = recipe("merge", pairs, how)
-    saved = save(merged, output, wanted, dtype=dtype, force=force, metadata=told)
+    wanted = target or main_dialect(pairs[0][0])
+    told = work.recipe(wanted, dtype) | ({"like": told_adapter(target_adapter)} if target_adapter else {})
+    saved = save(merged, output, wanted, dtype=dtype, force=force, metadata=header(told))
+    if recipe_file:
+        names = [options.with_strength(each)[0] for each in adapters]
+        keep_recipe(told, saved.path, Path(recipe_file), inputs=names, base=base, force=force)
     if as_json:
         from lorry.cli.meetings import as_dicts
 
@@ -185,8 +189,3 @@ def _setting(text: str) -> tuple[str, str]:
     if not sign or not name or not value:
         raise InvalidArgument(f"--set {text} is no setting; write NAME=VALUE, as in density=0.5")
     return name, value
-
-
-def _dialect(adapter: Adapter) -> str:
-    """Return the dialect of an adapter's layers; its learned tokens may have come in a file of another."""
-    return max(adapter.origin, key=lambda frame: len(frame.layers)).dialect

@@ -23,6 +23,13 @@ like: Decorator = click.option(
     metavar="BASE",
     help="A diffusers folder, or its name, to take configurations and tokenizers from, for --to diffusers.",
 )
+recipe: Decorator = click.option(
+    "--recipe",
+    "recipe_file",
+    type=click.Path(dir_okay=False),
+    metavar="FILE",
+    help="Write how it was made into this file too, for lorry run-recipe.",
+)
 weights: Decorator = click.option(
     "--weights",
     multiple=True,

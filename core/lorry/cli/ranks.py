@@ -50,24 +50,12 @@ def tell(report: RankReport) -> None:
         note(f"left out: {names[0]}{more}: {reason}")
 
 
-def check(output: str, report_file: str | None, plot_file: str | None, *, force: bool) -> None:
-    """Raise at once what writing the report and the plot beside the output would raise.
+def check(output: str, report_file: str | None, plot_file: str | None, recipe_file: str | None, *, force: bool) -> None:
+    """Raise at once what writing the output, and report, plot and recipe beside it, would raise."""
+    from lorry.ops.output import check_outputs
 
-    Raises InvalidArgument where two of the three are one path.
-    """
-    from lorry.errors import InvalidArgument
-    from lorry.ops.output import check_target
-
-    named = {"--output": output, "--report": report_file, "--plot": plot_file}
-    taken: dict[Path, str] = {}
-    for option, name in named.items():
-        if name:
-            first = taken.setdefault(Path(name).resolve(), option)
-            if first != option:
-                raise InvalidArgument(f"{first} and {option} are both {name}; give each a file of its own")
-    for name in (report_file, plot_file):
-        if name:
-            check_target(Path(name), force=force)
+    named = {"--output": output, "--report": report_file, "--plot": plot_file, "--recipe": recipe_file}
+    check_outputs(named, force=force)
     if plot_file:
         from lorry.ops.rank_plot import check_plot
 

@@ -25,6 +25,7 @@ from lorry.cli.output import count, echo, echo_json, progress
 @options.partial
 @ranks.report_file
 @ranks.plot_file
+@options.recipe
 @options.force
 @options.as_json
 def command(
@@ -42,6 +43,7 @@ def command(
     partial: bool,
     report_file: str | None,
     plot_file: str | None,
+    recipe_file: str | None,
     force: bool,
     as_json: bool,
 ) -> None:
@@ -51,10 +53,10 @@ def command(
     by its own size (DoRA …) need --base for that. Biases, norms and learned tokens stay as they are.
     """
     from lorry.ops.base import open_base
-    from lorry.ops.output import check_target
+    from lorry.ops.merge import main_dialect
     from lorry.ops.rank_aim import rank_aim
     from lorry.ops.read import open_adapter
-    from lorry.ops.recipe import recipe
+    from lorry.ops.recipe import header, keep_recipe
     from lorry.ops.resize import Resizing
     from lorry.ops.write import check_name, chosen, save
     from lorry.plugin.host import host
@@ -63,16 +65,17 @@ def command(
     aim = rank_aim(rank=rank, energy=energy, error=error, ratio=ratio, size=size)
     opened_base = open_base(base) if base else None
     opened = open_adapter(adapter, base=opened_base)
-    wanted = target or max(opened.origin, key=lambda frame: len(frame.layers)).dialect
-    check_target(path, force=force)
+    wanted = target or main_dialect(opened)
     check_name(path, chosen(wanted, host(), path)[1], host())
-    ranks.check(output, report_file, plot_file, force=force)
+    ranks.check(output, report_file, plot_file, recipe_file, force=force)
     work = Resizing(opened, aim, base=opened_base, dtype=dtype, device=device, partial=partial)
     for _ in progress(work.run(), work.total, "resizing"):
         pass
     made, report = work.finish()
-    told = recipe("resize", [(opened, 1.0)], {"ranks": aim.told, "format": wanted, "dtype": dtype})
-    saved = save(made, path, wanted, force=force, metadata=told)
+    told = work.recipe(wanted)
+    saved = save(made, path, wanted, force=force, metadata=header(told))
+    if recipe_file:
+        keep_recipe(told, path, Path(recipe_file), inputs=[adapter], base=base, force=force)
     ranks.keep(report, report_file, plot_file, force=force)
     if as_json:
         echo_json(

@@ -40,6 +40,7 @@ class Baked(Mapping[str, "Tensor"]):
     changes: Mapping[str, Sequence[tuple[Layer, float]]]
     dtype: str | None = None
     device: str = "cpu"
+    partial: bool = False
     plugins: Host = field(repr=False)
 
     def __getitem__(self, name: str) -> Tensor:
@@ -103,7 +104,9 @@ def bake(  # noqa: PLR0913  every option is a keyword with a default
         require_torch("baking")
         check_plain(base)
     if device != "cpu":
-        check_device(device)
+        from lorry.algebra.device import checked_device
+
+        device = checked_device(device, float64=False)
     pairs = weighted(adapters)
     changes: dict[str, list[tuple[Layer, float]]] = {}
     for adapter, strength in pairs:
@@ -122,18 +125,9 @@ def bake(  # noqa: PLR0913  every option is a keyword with a default
                 changes.setdefault(name, []).append((layer, strength))
                 if kind.multiplies_output(layer) and f"{path}.bias" in base.tensors:
                     changes.setdefault(f"{path}.bias", []).append((layer, strength))
-    return Baked(base=base, adapters=pairs, changes=changes, dtype=dtype, device=device, plugins=plugins)
-
-
-def check_device(device: str) -> None:
-    """Raise InvalidArgument where torch knows no such device, or this machine has none."""
-    import torch
-
-    try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:  # the latter where torch was built without it
-        reason = str(error).partition("\n")[0]
-        raise InvalidArgument(f"nothing can be computed on {device!r} here: {reason}; leave --device out") from error
+    return Baked(
+        base=base, adapters=pairs, changes=changes, dtype=dtype, device=device, partial=partial, plugins=plugins
+    )
 
 
 def check_plain(base: Base) -> None:

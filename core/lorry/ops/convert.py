@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from lorry.errors import VerificationFailed
 from lorry.ir.adapter import Adapter
@@ -11,7 +13,7 @@ from lorry.ops.base import Base
 from lorry.ops.diff import Diff, diff
 from lorry.ops.output import replacing
 from lorry.ops.read import open_like
-from lorry.ops.recipe import recipe
+from lorry.ops.recipe import header, recipe, told_model
 from lorry.ops.style import ORIGIN_KEY, from_text
 from lorry.ops.write import Saved, check_name, chosen, save
 from lorry.plugin.host import Host, host
@@ -22,11 +24,15 @@ TOLERANCE = 1e-6
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Conversion:
-    """A converted file: what was read, what was written, and how far the two differ (None: not verified)."""
+    """A converted file: what was read, what was written, and how far the two differ (None: not verified).
+
+    `recipe()` tells how it was made, whether its header does or not.
+    """
 
     adapter: Adapter
     saved: Saved
     proof: Diff | None
+    recipe: Callable[[], dict[str, Any]]
 
 
 def convert(  # noqa: PLR0913  every option is a keyword with a default
@@ -52,13 +58,26 @@ def convert(  # noqa: PLR0913  every option is a keyword with a default
     plugins, target = plugins or host(), Path(path)
     dialect, container = chosen(format, plugins, target)
     check_name(target, container, plugins)
-    undone = _returns(adapter, format) or _same_dialect(adapter, format)
-    told = {} if undone else recipe("convert", [(adapter, 1.0)], {"format": format, "dtype": dtype})
+    options = {"lossy": lossy or None, "rank": rank}
+
+    def told() -> dict[str, Any]:
+        model = told_model(base, plugins) if base is not None and lossy else None
+        return recipe("convert", [(adapter, 1.0)], options, format=format, dtype=dtype, base=model)
+
+    undone = dtype is None and (_returns(adapter, format) or _same_dialect(adapter, format))
     with replacing(target, force=force) as draft:
         # The draft has another suffix than the target, which may have chosen the container.
         full = f"{dialect.name}+{container.name}"
         saved = save(
-            adapter, draft, full, dtype=dtype, lossy=lossy, rank=rank, base=base, metadata=told, plugins=plugins
+            adapter,
+            draft,
+            full,
+            dtype=dtype,
+            lossy=lossy,
+            rank=rank,
+            base=base,
+            metadata={} if undone else header(told()),
+            plugins=plugins,
         )
         changed = {**saved.lost, **saved.approximated}
         proof = _prove(adapter, draft, base, plugins).without(changed) if verify else None
@@ -69,7 +88,7 @@ def convert(  # noqa: PLR0913  every option is a keyword with a default
                 f"{f' at {worst.path}' if worst else ''}); it was not written. "
                 "This is a defect of lorry: please report it"
             )
-    return Conversion(adapter=adapter, saved=replace(saved, path=target), proof=proof)
+    return Conversion(adapter=adapter, saved=replace(saved, path=target), proof=proof, recipe=told)
 
 
 def _prove(adapter: Adapter, draft: Path, base: Base | None, plugins: Host) -> Diff:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from lorry.algebra.device import checked_device
 from lorry.errors import Incompatible, InvalidArgument
@@ -19,6 +19,7 @@ from lorry.ops.extract_result import highest_rank, layers_of, own_dtype, spread_
 from lorry.ops.extract_tokens import new_tokens
 from lorry.ops.rank_aim import Aim, rank_aim
 from lorry.ops.rank_report import RankReport
+from lorry.ops.recipe import recipe, told_model
 from lorry.ops.scratch import Scratch
 from lorry.plugin.host import Host, host
 
@@ -139,6 +140,25 @@ class Extraction:
         adapter = Adapter(base=self._base.id, layers=layers_of(pieces, self._dtype, self._plugins), tokens=tokens)
         return Extracted(adapter, RankReport(layers=tuple(told(*each) for each in pieces), left_out=self._left_out))
 
+    def recipe(self, format: str) -> dict[str, Any]:  # noqa: A002  the word people use
+        """Tell how it is made, and in which format it is written."""
+        options = {
+            **self._aim.given,
+            "conv": self._forms.convolutions,
+            "full": self._forms.full,
+            "others": self._forms.others,
+        }
+        return recipe(
+            "extract",
+            [],
+            options,
+            tuned=told_model(self._tuned, self._plugins),
+            base=told_model(self._base, self._plugins),
+            format=format,
+            dtype=self._dtype,
+            device=self._device,
+        )
+
     def clear(self) -> None:
         """Forget finished layers, once the adapter is written."""
         self._finished.clear()
@@ -165,4 +185,4 @@ class Extraction:
             for file in base.files
         ]
         pairs = [[str(pair.at), pair.form] for pair in self._pairs]
-        return {"files": files, "pairs": pairs, "ranks": self._aim.told, "highest": str(self._aim.size and self._rank)}
+        return {"files": files, "pairs": pairs, "ranks": self._aim.given, "highest": str(self._aim.size and self._rank)}

@@ -18,7 +18,8 @@ from lorry.ops.deltas import Deltas, Parameter, biases, by_parameter
 from lorry.ops.merge_parameter import ParameterMerge, Share
 from lorry.ops.merged_layer import Made
 from lorry.ops.read import check_fits
-from lorry.ops.selection import Selection, read_selections
+from lorry.ops.recipe import recipe, told_model
+from lorry.ops.selection import Selection, read_selections, written
 from lorry.ops.settings import settings
 from lorry.plugin.host import Host, host
 from lorry.plugin.merge_method import MergeMethod
@@ -78,6 +79,11 @@ def merge(  # noqa: PLR0913  every option is a keyword with a default
     return work.finish()
 
 
+def main_dialect(adapter: Adapter) -> str:
+    """Return the dialect of an adapter's layers; its learned tokens may have come in a file of another."""
+    return max(adapter.origin, key=lambda frame: len(frame.layers)).dialect
+
+
 class Merging:
     """A merge in steps: `run` merges parameter by parameter, `finish` makes the adapter of them. As `merge`."""
 
@@ -108,9 +114,15 @@ class Merging:
         require_torch("merging")
         self._pairs, self._selections = pairs, read_selections(weights, alone, plugins)
         self._deltas = Deltas(base, plugins, checked_device(device))
-        self._merge = ParameterMerge(
-            method=chosen, options=settings(chosen, options or {}), rank=rank, deltas=self._deltas
-        )
+        chosen_options = settings(chosen, options or {})
+        self._merge = ParameterMerge(method=chosen, options=chosen_options, rank=rank, deltas=self._deltas)
+        self._told = {
+            "method": method,
+            "settings": {name: value for name, value in chosen_options.items() if value is not None} or None,
+            "weights": [written(each) for each in weights] or None,
+            "rank": rank,
+            "partial": partial or None,
+        }
         self._tokens = _tokens(alone)
         self._found = [by_parameter(adapter) for adapter in alone]
         self._made: dict[Parameter, Made] = {}
@@ -135,6 +147,13 @@ class Merging:
         for at, made in self._made.items():
             layers[at.path] = (*layers.get(at.path, ()), *made.layers)
         return Adapter(base=self._pairs[0][0].base, layers=layers, tokens=self._tokens)
+
+    def recipe(self, format: str, dtype: str | None) -> dict[str, Any]:  # noqa: A002  the word people use
+        """Tell how it is made, and in which format and dtype it is written."""
+        base, plugins = self._deltas.base, self._deltas.plugins
+        told = told_model(base, plugins) if base else None
+        device = str(self._deltas.device)
+        return recipe("merge", self._pairs, self._told, base=told, format=format, dtype=dtype, device=device)
 
     def _merged(self, at: Parameter, found: Sequence[Mapping[Parameter, Sequence[Layer]]]) -> Iterator[MergedLayer]:
         shares = []

@@ -6,7 +6,7 @@ import glob
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -59,6 +59,17 @@ def check_target(target: Path, *, force: bool = False) -> None:
         raise NotFound(f"{target.parent} is not a folder; make it first, or choose another output")
     if _exists(target) and not force:
         raise Conflict(f"{target} exists; choose another output, or say --force to replace it")
+
+
+def check_outputs(named: Mapping[str, str | None], *, force: bool = False) -> None:
+    """Check several targets, by the options that name them; raise InvalidArgument where two are one path."""
+    taken: dict[Path, str] = {}
+    for option, name in named.items():
+        if name:
+            first = taken.setdefault(Path(name).resolve(), option)
+            if first != option:
+                raise InvalidArgument(f"{first} and {option} are both {name}; give each a file of its own")
+            check_target(Path(name), force=force)
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from lorry.algebra.ranks import Rank, kept_energy, relative_error, value_ratio
@@ -12,9 +13,9 @@ DEFAULT_RANK = 32
 
 
 class Aim(NamedTuple):
-    """What decides the ranks, in words; a rank of every layer or what chooses it, or the bytes that all share."""
+    """What decides the ranks, as given; a rank of every layer or what chooses it, or the bytes that all share."""
 
-    told: str
+    given: Mapping[str, float | str]
     rank: Rank = 0
     size: int = 0
 
@@ -35,17 +36,15 @@ def rank_aim(
     chosen = {name: value for name, value in given.items() if value is not None} or {"rank": DEFAULT_RANK}
     if len(chosen) > 1:
         raise InvalidArgument(f"{' and '.join(chosen)} cannot both decide the ranks; give one of them")
-    ((name, value),) = chosen.items()
-    told = f"{name} {value}"
     if size is not None:
-        return Aim(told, size=byte_count(size))
+        return Aim(chosen, size=byte_count(size))
     if energy is not None:
-        return Aim(told, kept_energy(energy))
+        return Aim(chosen, kept_energy(energy))
     if error is not None:
-        return Aim(told, relative_error(error))
+        return Aim(chosen, relative_error(error))
     if ratio is not None:
-        return Aim(told, value_ratio(ratio))
+        return Aim(chosen, value_ratio(ratio))
     number = DEFAULT_RANK if rank is None else rank
     if number < 1:
         raise InvalidArgument(f"{rank} is no rank; give 1 or more")
-    return Aim(told, number)
+    return Aim(chosen, number)

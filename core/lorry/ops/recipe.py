@@ -1,4 +1,7 @@
-"""What a file was made from, told in its own header: a registry records the lineage, and a bake can be undone."""
+"""How something was made, told in its own header: it can be made again, a registry records it, a bake can be undone.
+
+core/lorry/recipe reads what is told here, and makes it again; its `document` says what every field means.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,9 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from lorry import __version__
 from lorry.ir.adapter import Adapter
@@ -16,49 +20,132 @@ from lorry.ir.file_source import FileSource
 from lorry.ops.base import Base
 from lorry.ops.base_files import read_weights
 from lorry.ops.base_output import indexes_of, rest_of
+from lorry.ops.output import replacing
+from lorry.ops.read import SEVERAL
 from lorry.ops.style import RECIPE_KEY
-from lorry.plugin.host import Host
+from lorry.ops.tensor_digest import digest_of, tensor_digest
+from lorry.plugin.host import Host, host
+
+SCHEMA: Final = 1
+"""Version of the form of recipes."""
+
+_WITHOUT_TORCH = ("convert",)
+
+_LARGEST_BROUGHT = 64 << 10
+"""Characters of an input's own recipe, beyond which it is left where it is: an input used twice tells its own twice."""
 
 
-def recipe(
+def recipe(  # noqa: PLR0913  what a recipe tells
     op: str,
     inputs: Sequence[tuple[Adapter, float]],
     options: Mapping[str, Any],
-    base: Mapping[str, Any] | None = None,
-) -> dict[str, str]:
-    """Return the header entry that tells the operation, its inputs by sha256 and weight, its options and its base."""
-    listed = [
-        {"name": path.name, "sha256": file_sha256(path), "weight": weight}
-        for adapter, weight in inputs
-        for path in _files(adapter)
-    ]
-    told = {"op": op, "inputs": listed, "options": dict(options), "lorry": __version__}
-    if base is not None:
-        told["base"] = dict(base)
+    *,
+    format: str | None = None,  # noqa: A002  the word people use
+    layout: str | None = None,
+    dtype: str | None = None,
+    device: str = "cpu",
+    **sources: Mapping[str, Any] | None,
+) -> dict[str, Any]:
+    """Tell an operation: its inputs by digest and weight, its options, what is written, and other sources by name.
+
+    Options that are None are left out. `by` tells the versions that computed and the device, on which the last bits
+    may depend.
+    """
+    by = {"lorry": __version__}
+    if op not in _WITHOUT_TORCH:
+        import torch
+
+        by |= {"torch": torch.__version__, "device": torch.device(device).type}
+    output = {"format": format, "layout": layout, "dtype": dtype}
+    told = {
+        "lorry": SCHEMA,
+        "op": op,
+        "inputs": [told_adapter(adapter, weight) for adapter, weight in inputs],
+        "options": _given(options),
+        "output": _given(output),
+        "by": by,
+        **_given(sources),
+    }
+    return {key: value for key, value in told.items() if value or key == "options"}
+
+
+def header(told: Mapping[str, Any]) -> dict[str, str]:
+    """Return the header entry that holds a recipe."""
     return {RECIPE_KEY: json.dumps(told, sort_keys=True, separators=(",", ":"))}
 
 
-def told_base(base: Base, output: Path, plugins: Host) -> dict[str, Any]:
-    """Tell a base by id and name, by its path as seen from the output's folder, and by the digest of every file.
+def told_adapter(adapter: Adapter, weight: float = 1.0) -> dict[str, Any]:
+    """Tell an adapter by the names and digests of its files, and by its own recipe where it is what one made.
 
-    A base that has a recipe itself brings it along, unless it is put together from files of several bakes.
+    One that stands in no file has neither.
+    """
+    told: dict[str, Any] = {
+        "adapter": SEVERAL.join(_names(adapter)),
+        "files": {path.name: f"sha256:{known_sha256(path)}" for path in _files(adapter)},
+        "weight": float(weight),
+    }
+    if len(adapter.origin) == 1:
+        source = adapter.origin[0].source
+        own = source.metadata.get(RECIPE_KEY, "")
+        if own and len(own) <= _LARGEST_BROUGHT:
+            with suppress(ValueError, RecursionError, TypeError):  # a stranger's may be anything
+                told["recipe"] = {**json.loads(own), "expect": {"tensor_digest": tensor_digest(source.tensors)}}
+    return told
 
-    Files are those that are written again: weights that were opened, and in a folder what is beside them. A base
-    that is one file has it under the name "".
+
+def told_model(base: Base, plugins: Host) -> dict[str, Any]:
+    """Tell a base model by id, name and the digest of every file, and by its own recipe where a bake made it.
+
+    Files are those that matter and are written again when it is copied: weights that were opened, and in a folder
+    what is beside them. A base that is one file has it under the name "".
     """
     files = [base.path] if base.path.is_file() else [*base.files, *indexes_of(base.files), *rest_of(base.path)]
     named = {"" if file == base.path else file.relative_to(base.path).as_posix(): file for file in files}
     told: dict[str, Any] = {
         "id": base.id,
         "name": base.path.name,
-        "path": _seen_from(base.path, output),
-        "files": {name: digest(file) for name, file in sorted(named.items())},
+        "files": {name: known_digest(file) for name, file in sorted(named.items())},
     }
     own = (read_weights(file, plugins).metadata.get(RECIPE_KEY) for file in base.files)
     last = newest(filter(None, own))
     if len(last) == 1:
         told["recipe"] = json.loads(last[0])
     return told
+
+
+def told_folder(folder: Path) -> dict[str, Any]:
+    """Tell a folder of configurations and tokenizers by name and the digest of every file that is no weights."""
+    files = {file.relative_to(folder).as_posix(): known_digest(file) for file in rest_of(folder)}
+    return {"name": folder.name, "files": dict(sorted(files.items()))}
+
+
+def told_base(base: Base, output: Path, plugins: Host) -> dict[str, Any]:
+    """Tell what is baked into, also by its path as seen from the output's folder, where undoing looks for it."""
+    return {**told_model(base, plugins), "path": seen_from(base.path, output)}
+
+
+def keep_recipe(
+    told: Mapping[str, Any],
+    made: Path,
+    path: Path,
+    *,
+    inputs: Sequence[str] = (),
+    force: bool = False,
+    **models: str | None,
+) -> None:
+    """Write a recipe as a file of its own, for people, with the tensor digest of what it made.
+
+    `inputs` and `models` are how the person named the inputs and the models: paths are told as seen from the file.
+    """
+    whole = {**told, "expect": {"tensor_digest": digest_of(made)}}
+    if inputs:
+        named = zip(told["inputs"], inputs, strict=True)
+        whole["inputs"] = [{**each, "adapter": _as_seen(name, path)} for each, name in named]
+    for field, name in models.items():
+        if name is not None:
+            whole[field] = {**told[field], "path": _as_seen(name, path)}
+    with replacing(path, force=force) as draft:
+        draft.write_text(json.dumps(whole, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def newest(recipes: Iterable[str]) -> list[str]:
@@ -82,31 +169,68 @@ def _before(told: Any) -> Iterator[Any]:  # noqa: ANN401  a stranger's may be an
         yield told
 
 
-def file_sha256(path: Path) -> str:
-    """Return the sha256 of a file, in hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def known_sha256(path: Path) -> str:
+    """Return the sha256 of a file, in hex; read once for as long as the file stays what it is."""
+    return _sha256(FileSource.open(path))
+
+
+def known_digest(path: Path) -> str:
+    """Return the `digest` of a file; read once for as long as the file stays what it is."""
+    return _blake3(FileSource.open(path))
 
 
 def digest(path: Path) -> str:
     """Return the blake3 digest of a file, as "blake3:" and hex: a quarter of what sha256 costs on gigabytes."""
+    return _blake3.__wrapped__(FileSource.open(path))
+
+
+@lru_cache(maxsize=4096)
+def _blake3(source: FileSource) -> str:
     from blake3 import blake3
 
     found = blake3()
-    for piece in FileSource.open(path).pieces():
+    for piece in source.pieces():
         found.update(piece)
     return f"blake3:{found.hexdigest()}"
 
 
-def _seen_from(path: Path, output: Path) -> str:
+@lru_cache(maxsize=4096)
+def _sha256(source: FileSource) -> str:
+    found = hashlib.sha256()
+    for piece in source.pieces():
+        found.update(piece)
+    return found.hexdigest()
+
+
+def seen_from(path: Path, output: Path) -> str:
+    """Return a path as seen from the folder of an output."""
     try:
         return Path(os.path.relpath(path.resolve(), output.resolve().parent)).as_posix()
     except ValueError:  # another drive of Windows
         return path.resolve().as_posix()
 
 
-def _files(adapter: Adapter) -> Iterable[Path]:
+def _as_seen(text: str, file: Path) -> str:
+    """Tell what somebody typed, a path or a reference, as it is seen from a file."""
+    parts = [text] if Path(text).exists() else text.split(SEVERAL)
+    return SEVERAL.join(seen_from(Path(part), file) if Path(part).exists() else part for part in parts)
+
+
+def _given(fields: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def _names(adapter: Adapter) -> Iterator[str]:
     for frame in adapter.origin:
-        for path in frame.source.paths:
-            if path.is_file():
-                yield path
+        paths = [frame.path] if frame.path.is_dir() else frame.source.paths
+        yield from (path.name for path in paths)
+
+
+def _files(adapter: Adapter) -> Iterator[Path]:
+    """Yield the files of an adapter's tensors, and beside them those that its dialect keeps a header in."""
+    for frame in adapter.origin:
+        own = host().dialects().get(frame.dialect)
+        sides = own.header.sides if own and own.header else ()
+        folder = frame.path if frame.path.is_dir() else frame.path.parent
+        beside = [folder / name for name in sides if name in frame.source.sides]
+        yield from (path for path in (*frame.source.paths, *beside) if path.is_file())

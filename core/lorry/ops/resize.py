@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from math import prod
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lorry.algebra.device import checked_device
 from lorry.algebra.ranks import Rank
@@ -19,6 +19,7 @@ from lorry.ops.deltas import Deltas, Parameter, by_parameter
 from lorry.ops.rank_aim import Aim, rank_aim
 from lorry.ops.rank_layers import DTYPES, deal_out, low_rank_layer, numbers_of_a_rank
 from lorry.ops.rank_report import LayerCut, RankReport
+from lorry.ops.recipe import recipe, told_model
 from lorry.plugin.host import Host, host
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ class Resizing:
         require_torch("resizing")
         check_understood(adapter, partial=partial)
         self._plugins = plugins or host()
-        self._adapter, self._aim, self._dtype = adapter, aim, dtype
+        self._adapter, self._aim, self._dtype, self._partial = adapter, aim, dtype, partial
         self._deltas = Deltas(base, self._plugins, checked_device(device))
         self._layers = by_parameter(adapter)
         self._cuts: dict[Parameter, Truncated] = {}
@@ -107,6 +108,15 @@ class Resizing:
         told = tuple(_told(at, cut, self._shape(at)) for at, cut in cuts.items())
         adapter = replace(self._adapter, layers={path: tuple(layers) for path, layers in made.items()})
         return Resized(adapter, RankReport(layers=told, left_out={str(at): why for at, why in self._kept.items()}))
+
+    def recipe(self, format: str) -> dict[str, Any]:  # noqa: A002  the word people use
+        """Tell how it is made, and in which format it is written."""
+        base = told_model(self._deltas.base, self._plugins) if self._deltas.base else None
+        options = {**self._aim.given, "partial": self._partial or None}
+        device = str(self._deltas.device)
+        return recipe(
+            "resize", [(self._adapter, 1.0)], options, base=base, format=format, dtype=self._dtype, device=device
+        )
 
     def _reason_to_keep(self, at: Parameter, layers: Sequence[Layer]) -> str:
         kinds = [self._deltas.kind(layer) for layer in layers]

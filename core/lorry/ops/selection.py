@@ -75,6 +75,13 @@ def to_text(weights: Mapping[ModulePath, float]) -> str:
     return "".join(f"{path}={weight!r}\n" for path, weight in weights.items())
 
 
+def written(spec: str | Selection) -> str:
+    """Write down what a SPEC, a file with one in it or a selection says, so that it can be read without the file."""
+    if isinstance(spec, Selection):
+        return "".join(f"{rule.where}={rule.weight!r}\n" for rule in spec.rules)
+    return _text(spec)
+
+
 def read_selection(spec: str, base: BaseModel) -> Selection:
     """Read a SPEC, or a file with one in it; raise InvalidArgument naming the rule that cannot be read."""
     return Selection(tuple(_rules(_text(spec), base)))

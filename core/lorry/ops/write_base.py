@@ -7,12 +7,15 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from lorry.errors import Incompatible, InvalidArgument, InvalidFile
 from lorry.ir.tensor import TensorRef
 from lorry.ir.tensor_map import TensorMap
 from lorry.ops.bake import Baked
+from lorry.ops.base import find_base
 from lorry.ops.base_files import read_weights
 from lorry.ops.base_output import (
     check_file_name,
@@ -25,7 +28,7 @@ from lorry.ops.base_output import (
 from lorry.ops.convert_base import Rewritten, convert_base
 from lorry.ops.originals import ChangedFile, keep_originals, originals_of
 from lorry.ops.output import check_target, replacing
-from lorry.ops.recipe import digest, recipe, told_base
+from lorry.ops.recipe import digest, header, recipe, told_base, told_folder
 from lorry.ops.stored import Stored
 from lorry.ops.style import HASH_KEYS, RECIPE_KEY
 from lorry.ops.vocabulary import vocabulary
@@ -61,7 +64,8 @@ def write_base(  # noqa: PLR0913  every option is a keyword with a default
     with _beside(path, force=force, wanted=originals) as kept:
         write = _write_folder if base.path.is_dir() else _write_single
         write(baked, path, kept, force=force)
-    return Rewritten(path=path, layout=layout, tensors=len(baked), lost={}, unused=())
+    told = partial(_told, baked, path, layout)
+    return Rewritten(path=path, layout=layout, tensors=len(baked), lost={}, unused=(), recipe=told)
 
 
 def _convert(  # noqa: PLR0913  the options of write_base
@@ -85,23 +89,34 @@ def _convert(  # noqa: PLR0913  the options of write_base
             "them, the bake is undone from the base"
         )
     computed = replace(baked.base, tensors={name: baked.ref(name) for name in baked})
-    told = _told(baked, path, layout)
-    return convert_base(
+    told = partial(_told, baked, path, layout, like=like, lossy=lossy)
+    done = convert_base(
         computed,
         path,
         layout,
         like=like,
         lossy=lossy,
         force=force,
-        metadata=told,
+        metadata=header(told()),
         required=baked.changes,
         plugins=baked.plugins,
     )
+    return replace(done, recipe=told)
 
 
-def _told(baked: Baked, path: Path, layout: str) -> dict[str, str]:
-    options = {"dtype": baked.dtype, "layout": layout}
-    return recipe("bake", baked.adapters, options, told_base(baked.base, path, baked.plugins))
+def _told(
+    baked: Baked, path: Path, layout: str, *, like: str | Path | None = None, lossy: bool = False
+) -> dict[str, Any]:
+    return recipe(
+        "bake",
+        baked.adapters,
+        {"partial": baked.partial or None, "lossy": lossy or None},
+        base=told_base(baked.base, path, baked.plugins),
+        like=told_folder(find_base(like, baked.plugins)) if like is not None else None,
+        layout=layout,
+        dtype=baked.dtype,
+        device=baked.device,
+    )
 
 
 @contextmanager
@@ -122,7 +137,7 @@ def _write_single(baked: Baked, path: Path, kept: Path | None, *, force: bool) -
             "first (lorry convert-base --to diffusers --like FOLDER), or leave the tokens out"
         )
     check_file_name(path)
-    told = _told(baked, path, base.layout)
+    told = header(_told(baked, path, base.layout))
     with replacing(path, force=force) as draft:
         rewritten = {base.path: _Weights(baked, base.path.parent, {}, told).rewrite(base.path, draft)}
         if kept:
@@ -133,7 +148,7 @@ def _write_folder(baked: Baked, path: Path, kept: Path | None, *, force: bool) -
     """Write weights first, so that whatever is in a folder that was interrupted is a whole file of weights."""
     check_folder_name(path)
     base = baked.base
-    told = _told(baked, path, base.layout)
+    told = header(_told(baked, path, base.layout))
     job = hashlib.sha256(told[RECIPE_KEY].encode()).hexdigest()[:8]
     grown = vocabulary(baked) if baked.tokens else []
     with replacing(path, force=force, job=job) as draft:
