@@ -11,10 +11,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import httpx2
+import pytest
 
 from tests.support.oci_registry import OciRegistry, serve
 
 PROGRAM = shutil.which("docker-registry")
+
+INSTALLED = pytest.mark.skipif(not PROGRAM, reason="no docker-registry; on Debian: apt-get install docker-registry")
 
 _CONFIG = """version: 0.1
 log: {{level: error, accesslog: {{disabled: true}}}}

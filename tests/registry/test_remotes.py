@@ -44,24 +44,7 @@ def s3() -> Iterator[str]:
     server.stop()
 
 
-@pytest.fixture(scope="session")
-def oci_strict() -> Iterator[str]:
-    """A registry that speaks OCI, strictly."""
-    with oci.strict() as host:
-        yield host
-
-
-@pytest.fixture(scope="session")
-def oci_debian(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The registry that Debian and Ubuntu have."""
-    with oci.debian(tmp_path_factory.mktemp("docker-registry")) as host:
-        yield host
-
-
-NO_DEBIAN = pytest.mark.skipif(not oci.PROGRAM, reason="no docker-registry; on Debian: apt-get install docker-registry")
-
-
-@pytest.fixture(params=["file", "s3", "oci_strict", pytest.param("oci_debian", marks=NO_DEBIAN)])
+@pytest.fixture(params=["file", "s3", "oci_strict", pytest.param("oci_debian", marks=oci.INSTALLED)])
 def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """An empty place of each kind."""
     if request.param == "file":
@@ -90,12 +73,6 @@ def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
 @pytest.fixture
 def remote(place: str) -> Remote:
     return open_remote(place, CAT)
-
-
-@pytest.fixture
-def elsewhere(tmp_path: Path) -> Registry:
-    """Another machine's registry."""
-    return Registry(tmp_path / "elsewhere")
 
 
 def blob(remote: Remote, tmp_path: Path, data: bytes) -> str:
@@ -195,6 +172,14 @@ def test_there_and_back_is_the_same_version(published: Registry, elsewhere: Regi
     assert elsewhere.verify("demo/cat") == published.verify("demo/cat")
     assert elsewhere.fsck() == ()
     assert lorry.open(elsewhere.pull("demo/cat", elsewhere.home.parent / "out")).layers
+
+
+def test_an_empty_file_travels_too(published: Registry, elsewhere: Registry, place: str, tmp_path: Path) -> None:
+    (tmp_path / "empty.txt").touch()
+    published.publish("demo/cat@1.1.0", [tmp_path / "cat.safetensors", tmp_path / "empty.txt"])
+    published.push("demo/cat@1.1.0", place)
+    elsewhere.clone(f"{place}#demo/cat@1.1.0")
+    assert elsewhere.verify("demo/cat").files == published.manifest("demo/cat").files
 
 
 def test_the_commands_do_the_same(published: Registry, elsewhere: Registry, place: str) -> None:

@@ -79,7 +79,7 @@ class OciRegistry:
         url = urlsplit(target)
         self.log.append((method, url.path, headers))
         if url.path == "/token":
-            return self._token(headers)
+            return self._token(method, headers, body)
         refusal = self._refusal(method, headers)
         if refusal:
             return refusal
@@ -92,10 +92,11 @@ class OciRegistry:
                 return answer
         return _error(404, "NAME_INVALID")
 
-    def _token(self, headers: Headers) -> Answer:
-        if headers.get("Authorization") != self._basic():
-            return _error(401, "UNAUTHORIZED")
-        return Answer(200, json.dumps({"token": "secret-token"}).encode())
+    def _token(self, method: str, headers: Headers, body: bytes) -> Answer:
+        form = {name: values[0] for name, values in parse_qs(body.decode()).items()}
+        refresh = {"grant_type": "refresh_token", "refresh_token": self.login.partition(":")[2]}
+        known = form.items() >= refresh.items() if method == "POST" else headers.get("Authorization") == self._basic()
+        return Answer(200, json.dumps({"token": "secret-token"}).encode()) if known else _error(401, "UNAUTHORIZED")
 
     def _refusal(self, method: str, headers: Headers) -> Answer | None:
         if not self.login:
@@ -197,6 +198,7 @@ def serve(registry: OciRegistry) -> Iterator[OciRegistry]:
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True  # headers and body are two packets, and the second would wait for an answer
 
         def _serve(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))

@@ -30,6 +30,7 @@ from lorry.errors import (
     VerificationFailed,
 )
 from lorry_registry.reference import parse_alias
+from lorry_registry.remotes.oci.credentials import DOCKER_HUB
 from lorry_registry.semver import Version
 
 try:
@@ -47,8 +48,7 @@ _LARGEST_MANIFEST = 16 << 20
 _PART = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _NAME = re.compile(rf"{_PART}(?:/{_PART})*")
 _LONGEST_NAME = 255
-_DOCKER_HUB = "registry-1.docker.io"
-_HOSTS = {"docker.io": _DOCKER_HUB, "index.docker.io": _DOCKER_HUB}
+_HOSTS = {"docker.io": DOCKER_HUB, "index.docker.io": DOCKER_HUB}
 
 
 class OciRemote:

@@ -56,7 +56,7 @@ class Repository:
                 if not told.startswith(f"bytes {start}-"):
                     raise UpstreamFailed(f"{self._session.host} sends {told!r} where bytes from {start} were asked for")
                 ahead = 0
-            for chunk in response.iter_bytes(_CHUNK):
+            for chunk in response.iter_bytes():  # as it comes, so that nothing is lost where the connection is cut
                 if len(chunk) > ahead:
                     yield chunk[ahead:]
                 ahead = max(ahead - len(chunk), 0)
@@ -67,13 +67,13 @@ class Repository:
         where = response.headers.get("Location", "")
         if not where:
             raise UpstreamFailed(f"{self._session.host} does not tell where to send blob {sha256}")
-        url = httpx2.URL(urljoin(str(response.url), where))
-        self._session.send(
-            "PUT",
-            str(url.copy_merge_params({"digest": f"sha256:{sha256}"})),
-            content=_File(open_),
-            headers={"Content-Length": str(size), "Content-Type": "application/octet-stream"},
-        )
+        url = httpx2.URL(urljoin(str(response.url), where)).copy_merge_params({"digest": f"sha256:{sha256}"})
+        headers = {"Content-Length": str(size), "Content-Type": "application/octet-stream"}
+        try:
+            self._session.send("PUT", str(url), content=_File(open_), headers=headers, repeat=False)
+        except UpstreamFailed:
+            if self.blob_size(sha256) != size:  # docker-registry refuses one of two who put the same blob at once
+                raise
 
     def tags(self) -> list[str]:
         """Return every tag, of which there are none where there is no such repository."""

@@ -10,6 +10,7 @@ import re
 import weakref
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager, suppress
+from time import sleep
 
 import httpx2
 
@@ -17,6 +18,8 @@ from lorry.errors import AccessDenied, UpstreamFailed
 from lorry_registry.remotes.oci.credentials import Credentials, credentials
 
 _TIMEOUT = httpx2.Timeout(60, connect=15)
+_BUSY = (429, 500, 502, 503, 504)
+_PAUSES = (0.05, 0.2, 0.8)  # seconds
 _MOST = 4 << 20  # what registries take as a manifest
 _PARAMETER = re.compile(r'(\w+)="([^"]*)"')
 
@@ -58,9 +61,18 @@ class Session:
             raise UpstreamFailed(f"{self.host}: {_first_line(error)}; try again") from error
 
     def send(
-        self, method: str, url: str, *, allowed: tuple[int, ...] = (), **more: object
+        self, method: str, url: str, *, allowed: tuple[int, ...] = (), repeat: bool = True, **more: object
     ) -> tuple[httpx2.Response, bytes]:
-        """Send a request; return its answer and body, of at most 4 MiB. Raises what `stream` does."""
+        """Send a request; return its answer and body, of at most 4 MiB. Raises what `stream` does.
+
+        What the registry is too busy for (429, 5xx: docker-registry answers so while another writes the same tag) is
+        asked again, if it may be repeated.
+        """
+        for pause in _PAUSES if repeat else ():
+            with self.stream(method, url, allowed=(*allowed, *_BUSY), **more) as response:
+                if response.status_code not in _BUSY:
+                    return response, self._body(response)
+            sleep(pause)
         with self.stream(method, url, allowed=allowed, **more) as response:
             return response, self._body(response)
 
@@ -106,7 +118,7 @@ class _Auth(httpx2.Auth):
             self._header = known.basic
         elif scheme.lower() == "bearer":
             answer = yield _token_request(self._origin, _parameters(rest), known)
-            self._header = f"Bearer {_token(answer)}"
+            self._header = f"Bearer {_token(answer, self._origin)}"
         else:
             return
         request.headers["Authorization"] = self._header
@@ -131,14 +143,15 @@ def _token_request(origin: httpx2.URL, challenge: dict[str, str], known: Credent
     )
 
 
-def _token(answer: httpx2.Response) -> str:
+def _token(answer: httpx2.Response, origin: httpx2.URL) -> str:
     data = answer.read()
     with suppress(ValueError, AttributeError):
         told = httpx2.Response(200, content=data).json()
         token = told.get("token") or told.get("access_token")
         if answer.is_success and isinstance(token, str) and token.isascii() and token.isprintable():
             return token
-    raise AccessDenied(f"{answer.url.host} gives no token: {answer.status_code} {_said(data)}; log in again")
+    said, host = f"{answer.status_code} {_said(data)}", origin.netloc.decode()
+    raise AccessDenied(f"{answer.url.host} gives no token for {host}: {said}; run: docker login {host}")
 
 
 def loopback(host: str) -> bool:
