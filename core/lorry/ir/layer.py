@@ -22,3 +22,7 @@ class Layer:
     scale: float = 1.0
     param: str = "weight"
     options: Mapping[str, Any] = field(default_factory=dict)
+
+    def at(self, scale: float) -> Layer:
+        """Return the same layer at another scale."""
+        return Layer(kind=self.kind, slots=self.slots, scale=scale, param=self.param, options=self.options)

@@ -9,8 +9,8 @@ from __future__ import annotations
 import importlib.util
 import math
 import struct
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
@@ -141,11 +141,15 @@ class TensorRef:
         self.read_into(memoryview(data))
         return bytes(data)
 
-    def item(self) -> float:
-        """Read the only element, as a Python number, without torch."""
+    def item(self, fill: Callable[[int, memoryview], None] | None = None) -> float:
+        """Read the only element, as a Python number, without torch; `fill` is the `read_into` of its opened file."""
         if self.numel != 1:
             raise InvalidArgument(f"a single number was expected, not shape {list(self.shape)}")
-        return decode_scalar(self.dtype, self.tobytes())
+        if fill is None:
+            return decode_scalar(self.dtype, self.tobytes())
+        data = bytearray(self.nbytes)
+        fill(self.segments[0].start, memoryview(data))
+        return decode_scalar(self.dtype, data)
 
     def same(self, other: TensorRef) -> bool:
         """Tell whether dtype, shape and bytes are equal; equal ranges of one source are not read."""
@@ -208,17 +212,17 @@ class _Transposed(NamedTuple):
         buffer[:] = turned[start : start + len(buffer)]
 
 
-def read_each(refs: Iterable[TensorRef]) -> Iterator[bytes]:
-    """Yield the bytes of each of many small tensors; a file that holds neighbours is opened once for all of them."""
+def scalars(refs: Iterable[TensorRef]) -> list[float | InvalidArgument]:
+    """Return what `item` gives for each of many tensors, or the error; their file is opened once for neighbours."""
+    found: list[float | InvalidArgument] = []
     for source, group in groupby(refs, key=lambda ref: ref.segments[0].source if len(ref.segments) == 1 else None):
-        if not isinstance(source, FileSource):
-            yield from (ref.tobytes() for ref in group)
-            continue
-        with source.opened() as fill:
+        with source.opened() if isinstance(source, FileSource) else nullcontext() as fill:
             for ref in group:
-                data = bytearray(ref.nbytes)
-                fill(ref.segments[0].start, memoryview(data))
-                yield bytes(data)
+                try:
+                    found.append(ref.item(fill))
+                except InvalidArgument as error:
+                    found.append(error)
+    return found
 
 
 def from_bytes(dtype: str, shape: tuple[int, ...], data: bytes) -> TensorRef:
@@ -238,7 +242,7 @@ def zeros(dtype: str, shape: tuple[int, ...]) -> TensorRef:
     return from_bytes(dtype, shape, bytes(math.prod(shape) * BITS[dtype] // 8))
 
 
-def decode_scalar(dtype: str, data: bytes) -> float:
+def decode_scalar(dtype: str, data: bytes | bytearray) -> float:
     """Decode one number of `dtype` from its little-endian bytes."""
     if dtype == "BF16":
         return float(struct.unpack("<f", b"\0\0" + data)[0])

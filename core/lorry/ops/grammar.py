@@ -100,10 +100,13 @@ class Grammar:
     def places(self, stem: str) -> list[Place]:
         """Return every module the part before the suffix can name; several only where prefixes are missing."""
         found = []
-        for lead, modules in self._behind:
+        for lead, tables in self._behind:
             if stem.startswith(lead):
-                places = (each.place(stem) for each in modules)
-                found += [place for place in places if place][:1]
+                for modules in tables:
+                    place = modules[stem]
+                    if place is not None:
+                        found.append(place)
+                        break
         return found
 
     def key(self, prefix: str, target: Target, suffix: str) -> str:
@@ -163,20 +166,18 @@ class Grammar:
         return self.dialect.lead + (prefix + self.dialect.separator if prefix else "")
 
 
-class _Modules:
-    """The modules of one component behind one prefix, by the names of one scheme."""
+class _Modules(dict[str, Place | None]):
+    """The modules of one component behind one prefix by the names of one scheme, each looked up once."""
 
     def __init__(self, lead: str, prefix: str, component: str, table: NameTable) -> None:
+        super().__init__()
         self._lead, self._prefix, self._component, self._table = lead, prefix, component, table
-        self._found: dict[str, Place | None] = {}
 
-    def place(self, stem: str) -> Place | None:
-        """Return the module that the part of a key before the suffix names, or None."""
-        if stem not in self._found:
-            if len(self._found) >= MANY:
-                self._found.clear()
-            self._found[stem] = self._place(stem[len(self._lead) :])
-        return self._found[stem]
+    def __missing__(self, stem: str) -> Place | None:
+        if len(self) >= MANY:
+            self.clear()
+        self[stem] = self._place(stem[len(self._lead) :])
+        return self[stem]
 
     def _place(self, module: str) -> Place | None:
         target = self._table.find(module)

@@ -11,7 +11,8 @@ from lorry.ir.layer import Layer
 from lorry.ir.module_path import ModulePath
 from lorry.ir.tensor_map import TensorMap
 from lorry.ops.grammar import compiled
-from lorry.ops.parse import Draft, Readings, Shapes, parse
+from lorry.ops.parse import Shapes, parse
+from lorry.ops.readings import Draft, Readings
 from lorry.plugin.base_model import BaseModel, Probe
 from lorry.plugin.dialect import Dialect
 from lorry.plugin.host import Host
@@ -99,14 +100,18 @@ def _ask(
         if refusal:
             yield Candidate(dialect=dialect.name, reason=refusal)
             continue
-        readings = Readings()
-        for base in bases:
-            try:
-                draft = parse(source, compiled(dialect, base, kinds), shapes, readings)
-            except InvalidFile as error:
-                yield Candidate(dialect=dialect.name, base=base.id, reason=str(error), broken=error)
-            else:
-                yield _score(dialect.name, base, source, draft, plugins)
+        grammars = [compiled(dialect, base, kinds) for base in bases]
+        if not grammars:
+            continue
+        try:
+            readings = Readings(source, grammars[0])
+        except InvalidFile as error:
+            told = Candidate(dialect=dialect.name, reason=str(error), broken=error)
+            yield from (told._replace(base=base.id) for base in bases)
+            continue
+        for grammar in grammars:
+            draft = parse(source, grammar, readings, shapes)
+            yield _score(dialect.name, grammar.base, source, draft, plugins)
 
 
 def _score(dialect: str, base: BaseModel, source: TensorMap, draft: Draft, plugins: Host) -> Candidate:

@@ -26,10 +26,10 @@ def split(layer: Layer, kind: Kind, target: Target) -> list[Layer]:
 
     Raises InvalidFile where its rows do not divide, and Incompatible where this layer only makes sense whole.
     """
-    if len(target.parts) == 1 and any("." in slot for slot in layer.slots):
+    if len(target.parts) == 1 and "." in "".join(layer.slots):
         layer = replace(layer, slots=_own(layer.slots, 0))
     rows = {slot: layer.slots[slot] for slot in kind.row_slots if slot in layer.slots}
-    if len(target.parts) == 1 and not target.flip and all(ref.shape for ref in rows.values()):
+    if len(target.parts) == 1 and not target.flip and () not in [ref.shape for ref in rows.values()]:
         return [layer]
     whole = [slot for slot in layer.slots if slot in kind.whole_slots]
     shares = (1, 1) if target.flip else target.rows
