@@ -112,6 +112,8 @@ class BaseModel:
     `blocks` names groups of modules as people do ("IN04"): each is a list of beginnings of "component.module".
     `dialect` is what adapters for it are mostly published in, and what new ones are written in where none is asked for.
     `presets` names weights, in the grammar of core/lorry/ops/selection.py.
+    `hub` are the repositories on the Hugging Face Hub that cards of adapters name: by variant, "" for the family where
+    the variant is not told; without "" an adapter that does not tell it names none.
     """
 
     id: str
@@ -126,6 +128,7 @@ class BaseModel:
     dialect: str = ""
     blocks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     presets: Mapping[str, str] = field(default_factory=dict)
+    hub: Mapping[str, str] = field(default_factory=dict)
     version: int = 1
 
     def component(self, name: str) -> Component | None:

@@ -204,6 +204,7 @@ FLUX1 = BaseModel(
         "control": (_DEV, _inputs(128)),
     },
     unused=tuple(f"text_encoders.{name}.logit_scale" for name in ("clip_l", "t5xxl")),
+    hub={"": "black-forest-labs/FLUX.1-dev"},
 )
 
 

@@ -129,6 +129,11 @@ FLUX2 = BaseModel(
         "1024x1024",
     ),
     variants={"dev": _size(6144), "klein-9b": _size(4096), "klein-4b": _size(3072)},
+    hub={
+        "dev": "black-forest-labs/FLUX.2-dev",
+        "klein-9b": "black-forest-labs/FLUX.2-klein-9B",
+        "klein-4b": "black-forest-labs/FLUX.2-klein-4B",
+    },
 )
 
 

@@ -238,6 +238,7 @@ SD1 = BaseModel(
     unused=_UNUSED,
     blocks=_blocks(_SMALL, ("text_encoder",)),
     presets=_PRESETS,
+    hub={"": "stable-diffusion-v1-5/stable-diffusion-v1-5"},
 )
 
 SD2 = BaseModel(
@@ -262,6 +263,7 @@ SD2 = BaseModel(
     unused=_UNUSED,
     blocks=_blocks(_SMALL, ("text_encoder",)),
     presets=_PRESETS,
+    hub={"": "stabilityai/stable-diffusion-2-1"},
 )
 
 SDXL = BaseModel(
@@ -286,6 +288,7 @@ SDXL = BaseModel(
     unused=_UNUSED_XL,
     blocks=_blocks((True, True, False), ("text_encoder", "text_encoder_2")),
     presets=_PRESETS_XL,
+    hub={"": "stabilityai/stable-diffusion-xl-base-1.0"},
 )
 
 SDXL_REFINER = BaseModel(
@@ -307,6 +310,7 @@ SDXL_REFINER = BaseModel(
     spec=ModelSpec({"": "stable-diffusion-xl-v1-refiner"}, _STABILITY, "1024x1024"),
     unused=_UNUSED_XL,
     blocks=_blocks((False, True, True, False), ("text_encoder_2",)),
+    hub={"": "stabilityai/stable-diffusion-xl-refiner-1.0"},
 )
 
 
