@@ -9,6 +9,7 @@ from typing import NamedTuple
 from lorry.errors import LorryError, VerificationFailed
 from lorry_registry import durable
 from lorry_registry.blobs import Content, copy, measure
+from lorry_registry.hub import housekeeping as hub
 from lorry_registry.reference import Alias, Reference
 from lorry_registry.store import LocalStore
 
@@ -32,6 +33,9 @@ def check(store: LocalStore) -> Iterator[Fault]:
             continue
         for file in manifest.files:
             holders.setdefault(Content(file.sha256, file.size), []).append(f"{reference}: {file.path}")
+    for content, where in hub.contents(store):
+        holders.setdefault(content, []).append(where)
+    yield from (Fault(each.where, each.fault) for each in hub.stored(store) if each.fault)
     for content, held in holders.items():
         if not store.blobs.intact(content):
             state = "damaged" if store.blobs.path(content.sha256).is_file() else "missing"

@@ -1,6 +1,7 @@
 """Collecting garbage: what crashes and interrupted commands left, and nothing else.
 
-Garbage are blobs that no version holds, drafts, and views of versions that are gone. What was touched within the
+Garbage are blobs that no version holds, drafts, and views of versions that are gone; of what clients of the Hub's
+protocol wrote, commits that nothing names any more, and what those alone hold. What was touched within the
 grace period stays, for somebody may be at work on it: a publish touches the blobs it finds there already, and
 collecting looks once more after it has taken one away.
 """
@@ -14,13 +15,14 @@ from typing import NamedTuple
 
 from lorry.errors import LorryError, VerificationFailed
 from lorry_registry import durable
+from lorry_registry.hub import housekeeping as hub
 from lorry_registry.store import LocalStore
 
 HOUR = 3600.0
 
 
 class Garbage(NamedTuple):
-    """One thing nobody needs: a blob, a draft or a view, and the bytes it takes."""
+    """One thing nobody needs: a blob, a draft, a view or a commit, and the bytes it takes."""
 
     what: str
     path: Path
@@ -36,12 +38,12 @@ def collect(store: LocalStore, *, grace: float = HOUR, dry_run: bool = False) ->
         return ()
     held = _held(store)
     before = store.now_ns() / 1e9 - grace
-    found = [each for each in _unneeded(store, held) if _touched(each.path) < before]
+    found = [garbage for what, path in _unneeded(store, held) if (garbage := _untouched(what, path, before))]
     return tuple(found if dry_run else (each for each in found if _delete(store, each, before)))
 
 
 def _held(store: LocalStore) -> frozenset[str]:
-    """Return the sha256 of every manifest and of every file in one."""
+    """Return the sha256 of every manifest, of every file in one, and of what clients of the Hub's protocol wrote."""
     held: set[str] = set()
     for reference in store.published():
         try:
@@ -52,18 +54,22 @@ def _held(store: LocalStore) -> frozenset[str]:
                 f"{reference} cannot be read ({error}), so what it holds is not known; nothing was deleted. "
                 "Mend it first: lorry fsck"
             ) from error
-    return frozenset(held)
+    return frozenset({*held, *hub.held(store, held)})
 
 
-def _unneeded(store: LocalStore, held: frozenset[str]) -> Iterator[Garbage]:
-    for blob in _within(store.layout.blobs, "*/*"):
-        if blob.name not in held:
-            yield Garbage("blob", blob, blob.stat().st_size)
-    for draft in _within(store.layout.drafts, "*"):
-        yield Garbage("draft", draft, _size(draft))
-    for view in _within(store.layout.views, "*"):
-        if view.name not in held:
-            yield Garbage("view", view, _size(view))
+def _unneeded(store: LocalStore, held: frozenset[str]) -> Iterator[tuple[str, Path]]:
+    yield from (("blob", blob) for blob in _within(store.layout.blobs, "*/*") if blob.name not in held)
+    yield from (("draft", draft) for draft in _within(store.layout.drafts, "*"))
+    yield from (("view", view) for view in _within(store.layout.views, "*") if view.name not in held)
+    yield from (("commit", commit) for commit in hub.unneeded(store, held))
+
+
+def _untouched(what: str, path: Path, before: float) -> Garbage | None:
+    """Return what nobody touched since `before`; None also for what somebody took away meanwhile."""
+    try:
+        return Garbage(what, path, _size(path)) if _touched(path) < before else None
+    except FileNotFoundError:
+        return None
 
 
 def _delete(store: LocalStore, garbage: Garbage, before: float) -> bool:

@@ -7,7 +7,6 @@ with hub_server(tmp_path / "home") as hub:
 
 from __future__ import annotations
 
-import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,9 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import uvicorn
-
 from lorry_registry.hub.app import create_app
+from lorry_registry.hub.server import Server, address_of, listen
 from lorry_registry.hub.settings import Settings
 from lorry_registry.hub.tokens import Tokens, grant
 
@@ -66,17 +64,12 @@ def hub_server(home: Path, **settings: Any) -> Iterator[HubServer]:
     )
     app = create_app(Settings(**{"home": home, "tokens": tokens, "anonymous": True, **settings}))
     faults, seen = Faults(), list[Seen]()
-    listener = socket.create_server(("127.0.0.1", 0), backlog=64)
-    port = listener.getsockname()[1]
-    server = uvicorn.Server(
-        uvicorn.Config(
-            FaultyNetwork(app, faults, seen), log_level="error", access_log=False, lifespan="off", timeout_keep_alive=60
-        )
-    )
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
+    listener = listen("127.0.0.1", 0)
+    server = Server(FaultyNetwork(app, faults, seen))
+    thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
     thread.start()
     try:
-        yield HubServer(f"http://127.0.0.1:{port}", home, faults, seen)
+        yield HubServer(address_of(listener), home, faults, seen)
     finally:
         server.should_exit = server.force_exit = True
         thread.join(10)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from lorry.errors import InvalidArgument, VerificationFailed
-from lorry_registry import canonical_json
+from lorry_registry import canonical_json, durable
 from lorry_registry.blobs import Content
 
 ID_LENGTH = 40
@@ -86,10 +88,26 @@ class Commit:
             raise VerificationFailed(f"commit {commit_id} is damaged: {error}") from error
 
 
+def read_files(path: Path) -> dict[str, Entry] | None:
+    """Read the files of a commit from a record of their own; None where there is none, or it is damaged."""
+    with suppress(FileNotFoundError, InvalidArgument, TypeError, AttributeError):
+        return {name: Entry(**entry) for name, entry in canonical_json.load(path.read_bytes()).items()}
+    return None
+
+
+def write_files(draft: Path, files: Mapping[str, Entry]) -> None:
+    """Write such a record."""
+    durable.write(draft, canonical_json.dump({path: asdict(entry) for path, entry in files.items()}))
+
+
 def commit_hash(data: bytes) -> str:
     """Return the id of a commit: the first 40 hexadecimal digits of its sha256."""
     return hashlib.sha256(data).hexdigest()[:ID_LENGTH]
 
+
+_EMPTY = Commit(files={}, title="initial commit", time="1970-01-01T00:00:00Z")
+EMPTY = replace(_EMPTY, id=commit_hash(_EMPTY.to_bytes()))
+"""The commit of a repository that nobody wrote to yet."""
 
 _BINARY = (".safetensors", ".ckpt", ".pt", ".pth", ".bin", ".gguf", ".png", ".jpg", ".jpeg", ".webp", ".zip")
 _LARGEST_PLAIN = 1 << 20

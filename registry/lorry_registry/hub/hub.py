@@ -4,20 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 from lorry.errors import NotFound
 from lorry_registry.blobs import Content
-from lorry_registry.hub.commits import Commit, commit_hash
+from lorry_registry.hub.commits import EMPTY, Commit
 from lorry_registry.hub.repository import MAIN, Repository, repositories
 from lorry_registry.hub.versions import version_commit, version_id
 from lorry_registry.reference import LATEST, Reference
 from lorry_registry.store import LocalStore, Resolved
-
-_EMPTY = Commit(files={}, title="initial commit", time="1970-01-01T00:00:00Z")
-EMPTY = replace(_EMPTY, id=commit_hash(_EMPTY.to_bytes()))
-"""The commit of a repository that nobody wrote to yet."""
 
 
 class HubRepository:

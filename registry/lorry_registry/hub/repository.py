@@ -70,9 +70,18 @@ class Repository:
             self._folder.rename(draft)
         durable.sync_folder(self._folder.parent)
 
-    def commits(self) -> list[str]:
-        """Return the ids of all commits."""
-        return entries(self._folder / "commits", lambda name: bool(_ID.fullmatch(name)))
+    def commit_files(self) -> list[Path]:
+        """Return the files of all commits, those that nothing names any more too."""
+        folder = self._folder / "commits"
+        return [folder / name for name in entries(folder, lambda name: bool(_ID.fullmatch(name)))]
+
+    def named(self) -> list[str]:
+        """Return the ids of the commits that branches and tags name, and of those that branches stood at before."""
+        found = list(self.tags().values())
+        for branch in entries(self._folder / "branches", _is_revision):
+            stood = (self._at(branch, number) for number in range(1, self.length(branch) + 1))
+            found += [commit_id for commit_id in stood if commit_id]
+        return found
 
     def commit(self, commit_id: str) -> Commit | None:
         """Read a commit; raise VerificationFailed for a damaged one."""

@@ -15,7 +15,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from lorry.errors import InvalidArgument, InvalidFile
+from lorry.errors import InvalidArgument, InvalidFile, NotFound
+from lorry_registry import durable
 from lorry_registry.names import check_name
 
 ROLES = ("read", "write")
@@ -70,7 +71,8 @@ class Tokens:
     """The tokens there are: given ones, or those of a file, which is read again whenever it changes."""
 
     def __init__(self, grants: Iterable[Grant] = (), file: Path | None = None) -> None:
-        self._file, self._seen = file, (0, 0)
+        self._file = file
+        self._seen: tuple[int, int] | None = None
         self._grants = tuple(grants)
         self._refresh()
 
@@ -86,16 +88,25 @@ class Tokens:
     def _refresh(self) -> None:
         if self._file is None:
             return
-        state = self._file.stat()
-        if (state.st_mtime_ns, state.st_size) != self._seen:
+        state = self._file.stat() if self._file.is_file() else None
+        seen = (state.st_mtime_ns, state.st_size) if state else None
+        if seen is None or seen != self._seen:
             self._grants = tuple(read_grants(self._file))
-            self._seen = (state.st_mtime_ns, state.st_size)
+            self._seen = seen
 
 
 def read_grants(path: Path) -> list[Grant]:
-    """Read a token file; raise InvalidFile naming the line that is none."""
-    lines = enumerate(path.read_text(encoding="utf-8").splitlines(), start=1)
+    """Read a token file; raise NotFound, and InvalidFile naming the line that is none."""
+    if not path.is_file():
+        raise NotFound(f"there is no token file {path}; lorry serve-hub --token-file {path} --add-token NAME makes it")
+    lines = enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), start=1)
     return [_grant(path, number, line) for number, line in lines if line.strip() and not line.startswith("#")]
+
+
+def add_grant(path: Path, made: Grant) -> None:
+    """Add a line to a token file, which only its owner may read; the file is made where there is none."""
+    durable.append(path, made.line().encode())
+    path.chmod(0o600)
 
 
 def _grant(path: Path, number: int, line: str) -> Grant:

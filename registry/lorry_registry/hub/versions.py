@@ -8,14 +8,12 @@ The commit's id is the first 40 digits of the manifest's sha256, so `lorry show`
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import suppress
-from dataclasses import asdict
 from pathlib import Path
 
-from lorry.errors import Incompatible, InvalidArgument, MissingExtra
-from lorry_registry import canonical_json, durable
+from lorry.errors import Incompatible, MissingExtra
+from lorry_registry import durable
 from lorry_registry.blobs import Content, measure
-from lorry_registry.hub.commits import ID_LENGTH, Commit, Entry, is_lfs, lfs_entry, plain_entry
+from lorry_registry.hub.commits import ID_LENGTH, Commit, Entry, is_lfs, lfs_entry, plain_entry, read_files, write_files
 from lorry_registry.manifest import Manifest
 from lorry_registry.store import LocalStore, Resolved
 from lorry_registry.view import adapter_files
@@ -48,13 +46,6 @@ def version_commit(store: LocalStore, resolved: Resolved) -> Commit:
     )
 
 
-def read_files(path: Path) -> dict[str, Entry] | None:
-    """Read which blobs a version's commit has; None where that was not found out yet, or is damaged."""
-    with suppress(FileNotFoundError, InvalidArgument, TypeError, AttributeError):
-        return {name: Entry(**entry) for name, entry in canonical_json.load(path.read_bytes()).items()}
-    return None
-
-
 def _make(store: LocalStore, resolved: Resolved, path: Path) -> dict[str, Entry]:
     manifest = store.manifest(resolved)
     files = {
@@ -63,7 +54,7 @@ def _make(store: LocalStore, resolved: Resolved, path: Path) -> dict[str, Entry]
     }
     durable.make_folder(path.parent)
     with durable.draft(store.layout.drafts) as draft:
-        durable.write(draft, canonical_json.dump({name: asdict(entry) for name, entry in files.items()}))
+        write_files(draft, files)
         durable.put(draft, path)
     return files
 
