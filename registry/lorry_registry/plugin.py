@@ -23,6 +23,7 @@ _COMMANDS = {
     "pull": "Copy a version's files out of the registry.",
     "push": "Put a version in another place.",
     "search": "Find adapters by words, base and kind.",
+    "serve-hub": "Serve the registry by the Hugging Face Hub's protocol.",
     "show": "Show everything recorded about a version.",
     "verify": "Check every byte of a version.",
     "versions": "List the versions of an adapter.",
@@ -64,7 +65,7 @@ def lorry_stores() -> list[Store]:
 def lorry_commands() -> list[Command]:
     """Provide one command a file."""
     return [
-        Command(name=name, help=text, load=f"lorry_registry.commands.{name}:command")
+        Command(name=name, help=text, load=f"lorry_registry.commands.{name.replace('-', '_')}:command")
         for name, text in _COMMANDS.items()
     ]
 
