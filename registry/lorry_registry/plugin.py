@@ -56,7 +56,14 @@ def lorry_stores() -> list[Store]:
             name="oci",
             title="OCI registries",
             schemes=("oci",),
-            remote="lorry_registry.remotes.oci.remote:open_oci",
+            remote="lorry_registry.remotes.oci.place:open_oci",
+        ),
+        Store(
+            name="hub",
+            title="Hugging Face Hub",
+            schemes=("hf",),
+            remote="lorry_registry.remotes.hub.remote:open_hub",
+            holds_one=True,
         ),
     ]
 

@@ -23,7 +23,8 @@ from lorry_registry.reference import Reference
 from lorry_registry.remotes.address import open_remote
 from lorry_registry.remotes.oci import remote as oci_remote
 from lorry_registry.remotes.oci.credentials import credentials
-from lorry_registry.remotes.oci.remote import OciRemote, open_oci
+from lorry_registry.remotes.oci.place import open_oci
+from lorry_registry.remotes.oci.remote import OciRemote
 from tests.support.oci_registry import OciRegistry, serve
 
 from . import oci
@@ -217,7 +218,7 @@ def test_nothing_is_sent_in_the_clear_to_another_machine() -> None:
 
 
 def _origin(remote: OciRemote) -> str:
-    return str(remote._repository._session._origin)
+    return str(remote._repository._session._origin)  # type: ignore[attr-defined]
 
 
 def test_docker_keeps_passwords_in_programs_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -299,8 +300,8 @@ def test_a_damaged_note_is_mended_by_the_next(published: Registry, server: OciRe
     published.push("demo/cat", place(server))
     remote = open_oci(place(server), "demo/cat")
     assert remote.say("1.0.0", None, b"{}")
-    media_type, document = server.manifests[REPOSITORY, "_note-1.0.0"]
-    server.manifests[REPOSITORY, "_note-1.0.0"] = (media_type, document.replace(b'"e30="', b'"W10="'))
+    media_type, document = server.manifests[REPOSITORY, "NOTE-1.0.0"]
+    server.manifests[REPOSITORY, "NOTE-1.0.0"] = (media_type, document.replace(b'"e30="', b'"W10="'))
     (damaged,) = remote.notes().values()
     assert damaged != b"{}"
     assert remote.say("1.0.0", damaged, b"{}")

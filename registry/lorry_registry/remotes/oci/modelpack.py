@@ -15,7 +15,9 @@ from typing import Any, NamedTuple
 from lorry.errors import InvalidFile
 from lorry_registry import canonical_json
 from lorry_registry.manifest import File, Manifest
-from lorry_registry.remotes.oci.repository import MANIFEST
+
+MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+"""The media type of OCI manifests."""
 
 _TYPE = "application/vnd.cncf.model"
 _LAYERS = {"weights": "weight", "embedding": "weight", "config": "weight.config"}

@@ -1,8 +1,8 @@
 """An OCI registry as a remote: `oci://host[:port]/prefix`, with a repository `prefix/namespace/name` for each adapter.
 
 A version is the tag of its number, an alias the tag of its name (one begins with a digit, the other with a letter), and
-a note the tag `_note-1.0.0`, which neither can be. The tag of a version is the commit point: what it needs is there
-before.
+a note the tag `NOTE-1.0.0`, in letters that neither has. The tag of a version is the commit point: all that it needs is
+there before.
 
 The specification knows no conditional put, so that a version is made by looking, putting, and looking again after
 `SETTLE` seconds. Of several who put one version at once all see the last one then, and it alone is told that it was
@@ -14,48 +14,35 @@ from __future__ import annotations
 
 import hashlib
 import io
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from time import monotonic, sleep
-from urllib.parse import urlsplit
 
 from lorry.errors import (
     InvalidArgument,
     InvalidFile,
     LorryError,
-    MissingExtra,
     NotFound,
     UpstreamFailed,
     VerificationFailed,
 )
 from lorry_registry.reference import parse_alias
-from lorry_registry.remotes.oci.credentials import DOCKER_HUB
+from lorry_registry.remotes.oci.modelpack import EMPTY, embed, embedded, held, pack
+from lorry_registry.remotes.oci.repository import Repository
 from lorry_registry.semver import Version
-
-try:
-    from lorry_registry.remotes.oci.modelpack import EMPTY, embed, embedded, held, pack
-    from lorry_registry.remotes.oci.repository import Repository
-    from lorry_registry.remotes.oci.session import Session, loopback
-except ModuleNotFoundError as error:
-    raise MissingExtra("a registry that speaks OCI", "httpx2", "oci") from error
 
 SETTLE = 1.0
 """Seconds in which whoever saw no version has put one, or is told that it took too long."""
 
-_NOTE = "_note-"
+_NOTE = "NOTE-"
 _LARGEST_MANIFEST = 16 << 20
-_PART = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
-_NAME = re.compile(rf"{_PART}(?:/{_PART})*")
-_LONGEST_NAME = 255
-_HOSTS = {"docker.io": DOCKER_HUB, "index.docker.io": DOCKER_HUB}
 
 
 class OciRemote:
-    """The versions of one adapter in a repository of an OCI registry."""
+    """The versions of one adapter in a repository; `shared` tells whether others may write there meanwhile."""
 
-    def __init__(self, repository: Repository) -> None:
-        self._repository = repository
+    def __init__(self, repository: Repository, *, shared: bool = True) -> None:
+        self._repository, self._shared = repository, shared
 
     def size(self, sha256: str) -> int | None:
         """See `Remote`."""
@@ -137,6 +124,8 @@ class OciRemote:
             if self._repository.manifest(tag) == before:
                 raise
             return False
+        if not self._shared:
+            return True
         if monotonic() - began > SETTLE:
             raise UpstreamFailed(
                 f"{self._repository} took more than {SETTLE:g} seconds for the tag {tag}, so that nobody knows whether "
@@ -175,25 +164,3 @@ class OciRemote:
         sha256 = hashlib.sha256(data).hexdigest()
         if self.size(sha256) != len(data):
             self._repository.upload(sha256, len(data), lambda: io.BytesIO(data))
-
-
-def open_oci(place: str, adapter: str, *, insecure: str = "") -> OciRemote:
-    """Open oci://host[:port]/prefix, as whom `docker login` made known there.
-
-    Without encryption on this machine, or on any where `insecure` is "true". Raises InvalidArgument for what is no
-    place in a registry, and for an adapter whose name is none in OCI.
-    """
-    parts = urlsplit(place)
-    host = _HOSTS.get(parts.netloc, parts.netloc)
-    if not parts.hostname or parts.query or parts.username is not None:
-        raise InvalidArgument(f"{place} is no place in an OCI registry; write oci://host/prefix, without a password")
-    if insecure not in {"", "true", "false"}:
-        raise InvalidArgument(f"insecure={insecure} is neither true nor false")
-    name = "/".join(part for part in (parts.path.strip("/"), adapter) if part)
-    if not _NAME.fullmatch(name) or len(name) > _LONGEST_NAME:
-        raise InvalidArgument(
-            f"{name} is no name of an OCI repository: small letters and digits with one . or _ between them, or any "
-            f"number of -, and no more than {_LONGEST_NAME} of all; what comes after # names adapter and version"
-        )
-    plain = insecure == "true" or (not insecure and loopback(parts.hostname))
-    return OciRemote(Repository(Session(f"{'http' if plain else 'https'}://{host}"), name))
