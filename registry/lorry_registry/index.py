@@ -225,10 +225,10 @@ def _order(entry: Entry) -> tuple[str, tuple[object, ...]]:
 
 
 def _entry(adapter: str, version: str, manifest: str, title: str, kinds: str, *rest: Any) -> Entry:  # noqa: ANN401  a row
-    *facts, fault, note = rest
-    said = NOTHING if fault or not note else Note.from_bytes(note.encode())
+    *facts, note = rest
     listed = tuple(kinds.split(",")) if kinds else ()
-    return Entry(_reference(adapter, version), manifest, title, listed, *facts, fault, said)
+    entry = Entry(_reference(adapter, version), manifest, title, listed, *facts)
+    return entry if entry.fault or not note else entry._replace(note=Note.from_bytes(note.encode()))
 
 
 def _note_fault(note: str) -> str:

@@ -20,7 +20,9 @@ from lorry.ops.read import open_adapter
 from lorry.ops.triggers import triggers
 from lorry.plugin.host import host
 from lorry_registry import durable
+from lorry_registry.admission import admit
 from lorry_registry.blobs import Content, copy
+from lorry_registry.bump import FIRST, numbered, refuse_small
 from lorry_registry.card import Card
 from lorry_registry.facts import adapter_facts, base_facts, file_facts
 from lorry_registry.lineage import lineage
@@ -54,14 +56,18 @@ def drafted(  # noqa: PLR0913  what a version is made of
     recipe: str | None = None,
     parents: Sequence[Resolved] = (),
     foreign: bool = False,
+    force_bump: bool = False,
 ) -> Iterator[Draft]:
     """Copy files in, read them as one adapter and describe them; drop everything at the end.
 
     `sources` are files, and folders of which every file is taken. `foreign` says that they are somebody else's: a
-    recipe in their header is a claim then, and not taken for the lineage. Raises what `lorry.open` raises for what
-    is no adapter, Conflict where the version exists with other content, InvalidFile for a pickle.
+    recipe in their header is a claim then, and not taken for the lineage. Where the reference names no version it is
+    chosen (see `lorry_registry.bump`). Raises what `lorry.open` raises for what is no adapter, InvalidFile for a pickle
+    and for what `lorry validate` rejects, Conflict where the version exists with other content, or is too small a step
+    and not `force_bump`.
     """
-    reference.exact()
+    if reference.selector is not None:
+        reference.exact()
     chosen = choose(sources)
     store.layout.prepare()
     with durable.draft(store.layout.drafts) as folder:
@@ -71,14 +77,19 @@ def drafted(  # noqa: PLR0913  what a version is made of
             adapter = open_adapter(list(copies.values()))
             told = lineage(store, {} if foreign else adapter.metadata, recipe, parents)
             manifest = _describe(reference, adapter, copies=copies, contents=contents, card=card, made=told)
+            admit(manifest.reference, adapter)
         except OSError as error:
             raise LorryError(f"{reference} was not published, nothing is changed: {durable.reason(error)}") from error
         except LorryError as error:
             # What was read is the copy; what the person knows is the source.
             error.args = (str(error).replace(f"{folder}{os.sep}", ""),)
             raise
+        if reference.selector is None:
+            manifest = numbered(store, manifest)
         digest = manifest.digest()
-        store.refuse_other(reference, digest)
+        store.refuse_other(manifest.reference, digest)
+        if not (force_bump or store.records(reference).digest(manifest.reference.exact())):
+            refuse_small(store, manifest)
         yield Draft(manifest=manifest, digest=digest, store=store, files=copies)
 
 
@@ -100,7 +111,7 @@ def _describe(  # noqa: PLR0913  what a version is made of
             id=Id(
                 namespace=reference.namespace,
                 name=reference.name,
-                version=str(reference.exact()),
+                version=str(FIRST if reference.selector is None else reference.exact()),
                 title=card.title,
                 description=card.description,
                 license=card.license,

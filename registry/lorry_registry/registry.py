@@ -46,7 +46,7 @@ class Registry:
         return Bases(self.home)
 
     @contextmanager
-    def draft(
+    def draft(  # noqa: PLR0913  what a version is made of
         self,
         reference: str,
         files: Sequence[str | Path],
@@ -54,17 +54,22 @@ class Registry:
         card: Card | None = None,
         recipe: str | None = None,
         parents: Iterable[str] = (),
+        force_bump: bool = False,
     ) -> Iterator[Draft]:
         """Prepare a version to look at before `Draft.publish`; what is not published is gone at the end.
 
-        `files` are files and folders of one adapter. `recipe` is JSON for an adapter that does not carry its
-        own; `parents` are references it was made from, besides those that the recipe tells.
+        `files` are files and folders of one adapter. Without a version in `reference` the next one that fits is chosen;
+        one that is too small a step for what changed is refused, unless `force_bump`. `recipe` is JSON for an adapter
+        that does not carry its own; `parents` are references it was made from, besides those that the recipe tells.
         """
         from lorry_registry.publish import drafted
 
         named = [self.resolve(each) for each in parents]
         target, paths = Reference.parse(reference), [Path(each) for each in files]
-        with drafted(self.store, target, paths, card=card or Card(), recipe=recipe, parents=named) as draft:
+        made = drafted(
+            self.store, target, paths, card=card or Card(), recipe=recipe, parents=named, force_bump=force_bump
+        )
+        with made as draft:
             yield draft
 
     def publish(  # noqa: PLR0913  what a version is made of
@@ -76,14 +81,16 @@ class Registry:
         card: Card | None = None,
         recipe: str | None = None,
         parents: Iterable[str] = (),
+        force_bump: bool = False,
     ) -> Resolved:
-        """Publish the adapter in `files` as an exact version, which never changes from then on.
+        """Publish the adapter in `files` as a version, which never changes from then on; see `draft`.
 
         The same content again is no error. Raises Conflict where the version exists with other content,
         PublishIncomplete where it stands but an alias or the log could not be written.
         """
         moved: list[Alias] = [parse_alias(alias) for alias in aliases]
-        with self.draft(reference, files, card=card, recipe=recipe, parents=parents) as draft:
+        made = self.draft(reference, files, card=card, recipe=recipe, parents=parents, force_bump=force_bump)
+        with made as draft:
             draft.publish(moved)
             return Resolved(draft.manifest.reference, draft.digest)
 

@@ -25,13 +25,13 @@ def matrix(chance: random.Random, rows: int, cols: int) -> TensorRef:
     return from_bytes("F32", (rows, cols), struct.pack(f"<{len(numbers)}f", *numbers))
 
 
-def write_lora(path: Path, seed: int = 0, metadata: Mapping[str, str] | None = None) -> Path:
+def write_lora(path: Path, seed: int = 0, metadata: Mapping[str, str] | None = None, stem: str = STEM) -> Path:
     """Write a kohya LoRA of one layer for SD1."""
     chance = random.Random(seed)  # noqa: S311  the same numbers each time, not secret ones
     tensors = {
-        f"{STEM}.alpha": from_bytes("F32", (), struct.pack("<f", RANK)),
-        f"{STEM}.lora_down.weight": matrix(chance, RANK, WIDTH),
-        f"{STEM}.lora_up.weight": matrix(chance, WIDTH, RANK),
+        f"{stem}.alpha": from_bytes("F32", (), struct.pack("<f", RANK)),
+        f"{stem}.lora_down.weight": matrix(chance, RANK, WIDTH),
+        f"{stem}.lora_up.weight": matrix(chance, WIDTH, RANK),
     }
     safetensors.write(TensorMap(tensors=tensors, metadata=metadata or {}), path)
     return path

@@ -259,7 +259,7 @@ def test_links_in_a_folder_are_not_followed(registry: Registry, tmp_path: Path) 
 
 
 def test_only_an_exact_version_can_be_published(registry: Registry, lora: Path) -> None:
-    for reference in ("demo/cat", "demo/cat@1", "demo/cat@latest"):
+    for reference in ("demo/cat@1", "demo/cat@^1", "demo/cat@latest"):
         with pytest.raises(InvalidArgument, match="does not name a version"):
             registry.publish(reference, [lora])
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @click.command("publish")
-@click.argument("reference", metavar="NS/NAME@VERSION")
+@click.argument("reference", metavar="NS/NAME[@VERSION]")
 @click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path())
 @click.option("--alias", "aliases", metavar="ALIAS", multiple=True, help="Point this alias at the version too.")
 @click.option("--from", "parents", metavar="REF", multiple=True, help="A published version this one was made from.")
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 @click.option("--author", "authors", multiple=True, help="An author.")
 @click.option("--tag", "tags", multiple=True, help="A word to find it by.")
 @click.option("--trigger", "triggers", multiple=True, help="A word of the prompt that it was trained on.")
+@click.option("--force-bump", is_flag=True, help="Publish VERSION though it is too small a step for what changed.")
 @click.option("--dry-run", is_flag=True, help="Do everything but publish.")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 @options.as_json
@@ -42,11 +43,16 @@ def command(
     authors: tuple[str, ...],
     tags: tuple[str, ...],
     triggers: tuple[str, ...],
+    force_bump: bool,
     dry_run: bool,
     yes: bool,
     as_json: bool,
 ) -> None:
     """Publish the adapter in FILE... as NS/NAME@VERSION, which never changes from then on.
+
+    Without @VERSION the next one that fits is chosen, 1.0.0 at first. Beside the version below it, one with another
+    base, kind, format or other modules has a new first number, one with other weights a new second number, and only
+    one with the same weights a new third number; a smaller step is refused.
 
     FILE... are the files of one adapter (weights, learned embeddings, a card, pictures), or a folder of them.
     What lorry merge and lorry convert wrote carries its recipe, and is recorded with what it was made from.
@@ -60,7 +66,8 @@ def command(
     )
     moved = [parse_alias(alias) for alias in aliases]
     told = recipe.read() if recipe else None
-    with Registry().draft(reference, files, card=card, recipe=told, parents=parents) as draft:
+    made = Registry().draft(reference, files, card=card, recipe=told, parents=parents, force_bump=force_bump)
+    with made as draft:
         manifest = draft.manifest
         if manifest.adapter.unmapped:
             note(f"{count(manifest.adapter.unmapped, 'key')} not understood, published all the same; see lorry inspect")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from lorry.errors import InvalidArgument, InvalidFile
 from lorry_registry import durable
+from lorry_registry.admission import admit
 from lorry_registry.blobs import Content
 from lorry_registry.facts import is_pickle
 from lorry_registry.hub.commits import Commit
 from lorry_registry.hub.hub import HubRepository, now
 from lorry_registry.hub.versions import MANIFEST
 from lorry_registry.manifest import Manifest
-from lorry_registry.remotes.transfer import inspect
 from lorry_registry.semver import Version
 from lorry_registry.view import ADAPTER_ROLES
 
@@ -56,7 +56,7 @@ def _release(repository: HubRepository, tag: str, commit: Commit) -> bool:
             store.blobs.copy(Content(file.sha256, file.size), drafts[file.path])
             if file.role in ADAPTER_ROLES and is_pickle(drafts[file.path]):
                 raise InvalidFile(f"{file.path} is a pickle, which is never published; convert it first")
-        inspect(reference, [drafts[file.path] for file in manifest.files if file.role in ADAPTER_ROLES])
+        admit(reference, [drafts[file.path] for file in manifest.files if file.role in ADAPTER_ROLES])
         store.publish(manifest, drafts)
     return True
 

@@ -11,15 +11,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from lorry.errors import Conflict, InvalidFile, NotFound, UpstreamFailed, VerificationFailed
-from lorry.ops.findings import REJECT
-from lorry.ops.validate import validate
+from lorry.errors import Conflict, NotFound, UpstreamFailed, VerificationFailed
 from lorry.plugin.remote import Remote
 from lorry_registry import durable
+from lorry_registry.admission import admit
 from lorry_registry.blobs import Content, measure
 from lorry_registry.manifest import File, Manifest
 from lorry_registry.notes import NOTHING, Note
-from lorry_registry.reference import Alias, Digest, Reference
+from lorry_registry.reference import LATEST, Alias, Digest, Reference
 from lorry_registry.remotes.remote_notes import notes_there, say_there
 from lorry_registry.resolve import meant
 from lorry_registry.semver import Version
@@ -47,7 +46,7 @@ def push(store: LocalStore, resolved: Resolved, remote: Remote, aliases: Sequenc
     version = resolved.reference.exact()
     manifest = store.manifest(resolved)
     _refuse_other(resolved, remote)
-    inspect(resolved.reference, adapter_files(store, resolved))
+    admit(resolved.reference, adapter_files(store, resolved))
     for file in manifest.files:
         if remote.size(file.sha256) != file.size:
             store.blobs.verify(Content(file.sha256, file.size))
@@ -80,7 +79,7 @@ def clone(store: LocalStore, remote: Remote, reference: Reference | None) -> Clo
         for file in manifest.files:
             drafts[file.path].parent.mkdir(parents=True, exist_ok=True)
             _fetch(store, remote, file).rename(drafts[file.path])
-        inspect(exact.reference, [drafts[file.path] for file in manifest.files if file.role in ADAPTER_ROLES])
+        admit(exact.reference, [drafts[file.path] for file in manifest.files if file.role in ADAPTER_ROLES])
         # First, so that a yanked version is at no moment found here by a range.
         store.records(exact.reference).say(version, lambda here: here.joined(note), "clone")
         new = store.publish(manifest, drafts)
@@ -126,9 +125,11 @@ def _find(remote: Remote, reference: Reference | None) -> tuple[Version, str, No
         found = [each for each in versions if (remote.manifest(str(each)) or "").startswith(selector.prefix)]
     else:
         aliases = {name: Version.parse(text) for name, text in remote.aliases().items()}
-        found = meant(selector, lambda: versions, lambda alias: aliases.get(alias.name), yanked)
+        # A place that itself says which version is meant says so by what "latest" is there, yanked or not.
+        said = None if reference else aliases.get(LATEST)
+        found = [said] if said else meant(selector, lambda: versions, lambda alias: aliases.get(alias.name), yanked)
         if not isinstance(selector, Version):
-            found = [version for version in found if not yanked(version)]
+            found = [version for version in found if version == said or not yanked(version)]
     digest = remote.manifest(str(max(found))) if found else None
     if digest is None:
         told = [f"{version}{' (yanked)' if yanked(version) else ''}" for version in reversed(versions)]
@@ -192,11 +193,3 @@ def _limited(chunks: Iterator[bytes], most: int) -> Iterator[bytes]:
         if most < 0:
             raise VerificationFailed("more bytes came than were told; nothing of it was kept")
         yield chunk
-
-
-def inspect(reference: Reference, files: Sequence[Path]) -> None:
-    """Look at an adapter, out of everybody's way; raise InvalidFile for one that is not let in anywhere."""
-    verdict = validate(files)
-    if verdict.verdict == REJECT:
-        worst = next(each for each in verdict.findings if each.level == REJECT)
-        raise InvalidFile(f"{reference} is not let in: {worst.where}: {worst.what}")

@@ -1,0 +1,120 @@
+"""How large a step a new version must be, from what changed since the one below it.
+
+What each range of versions promises decides: `^1.2.0` gets only what can be swapped in, `~1.2.0` only the same
+weights. So a change of what the adapter is for or of its keys leaves `^`, other weights leave `~`, and other metadata
+leaves neither. Semantic Versioning (semver.org) says as much of programs. Pre-releases promise nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from lorry.errors import Conflict
+from lorry_registry.manifest import Manifest
+from lorry_registry.reference import Reference
+from lorry_registry.semver import Range, Version
+from lorry_registry.store import LocalStore
+
+FIRST = Version(1, 0, 0)
+MAJOR, MINOR, PATCH = "major", "minor", "patch"
+_LEAVES = {MAJOR: "^", MINOR: "~"}
+
+
+class Step(NamedTuple):
+    """The step from one version to the next: "major", "minor" or "patch", and what changed; "" where nothing did."""
+
+    size: str
+    what: str
+
+    def fits(self, before: Version, after: Version) -> bool:
+        """Tell whether `after` is far enough from `before`: in no range that promises what is no longer so."""
+        sign = _LEAVES.get(self.size)
+        return not sign or after not in Range.parse(f"{sign}{before}")
+
+    def next(self, before: Version) -> Version:
+        """Return the smallest version above `before` that is far enough from it."""
+        sign = _LEAVES.get(self.size)
+        return Range.parse(f"{sign}{before}").high if sign else before.next_patch()
+
+
+def step(before: Manifest, after: Manifest) -> Step:
+    """Return the step from one manifest to another, by the largest change between them."""
+    if what := "; ".join(_breaks(before, after)):
+        return Step(MAJOR, what)
+    if _weights(before) != _weights(after):
+        return Step(MINOR, "other weights")
+    same = _at(before, FIRST).to_bytes() == _at(after, FIRST).to_bytes()
+    return Step(PATCH, "" if same else "other metadata, file names or files beside the weights")
+
+
+def refuse_small(store: LocalStore, manifest: Manifest) -> None:
+    """Raise Conflict where a version is nearer to the one below it than what changed between them allows."""
+    reference, version = manifest.reference, manifest.reference.exact()
+    below = [each for each in _offered(store, reference) if each < version]
+    if not below or not version.stable:
+        return
+    needed = step(_published(store, reference.at(max(below))), manifest)
+    if not needed.fits(max(below), version):
+        fitting = reference.at(_free(store, reference, needed, max(below)))
+        raise Conflict(
+            f"{reference} is too small a step from {max(below)}: {needed.what}. That is a {needed.size} change, so "
+            f"publish {fitting}, or write {reference.adapter} alone to have the version chosen; --force-bump publishes "
+            "it all the same"
+        )
+
+
+def numbered(store: LocalStore, manifest: Manifest) -> Manifest:
+    """Return the manifest with the next version that fits, or with the highest where that has the same content."""
+    reference, offered = manifest.reference, _offered(store, manifest.reference)
+    if not offered:
+        taken = store.records(reference).versions()
+        return _at(manifest, max(taken).next_patch() if taken else FIRST)
+    needed = step(_published(store, reference.at(max(offered))), manifest)
+    return _at(manifest, _free(store, reference, needed, max(offered)) if needed.what else max(offered))
+
+
+def _free(store: LocalStore, reference: Reference, needed: Step, before: Version) -> Version:
+    """Return the next version that is far enough from one, and is not taken: a yanked one is."""
+    taken, version = store.records(reference).versions(), needed.next(before)
+    while version in taken:
+        version = needed.next(version)
+    return version
+
+
+def _offered(store: LocalStore, reference: Reference) -> list[Version]:
+    records = store.records(reference)
+    return [version for version in records.versions() if version.stable and not records.yanked(version)]
+
+
+def _published(store: LocalStore, reference: Reference) -> Manifest:
+    return store.manifest(store.resolve(reference))
+
+
+def _at(manifest: Manifest, version: Version) -> Manifest:
+    return manifest.model_copy(update={"id": manifest.id.model_copy(update={"version": str(version)})})
+
+
+def _breaks(before: Manifest, after: Manifest) -> Iterator[str]:
+    """Yield why one cannot be swapped in for the other."""
+    old, new = before.adapter, after.adapter
+    told = {
+        "base": (before.base.id.partition("@")[0], after.base.id.partition("@")[0]),
+        "kind": (", ".join(old.kinds), ", ".join(new.kinds)),
+        "format": (old.format, new.format),
+        "components": (", ".join(old.components), ", ".join(new.components)),
+    }
+    for name, (was, now) in told.items():
+        if was != now:
+            yield f"its {name} is {now}, and was {was}"
+    if lost := [token for token in old.tokens if token not in new.tokens]:
+        yield f"it no longer has the learned token {', '.join(lost)}"
+    # Another version of the base table may name the same modules otherwise.
+    if before.base.id == after.base.id and before.base.fingerprint != after.base.fingerprint:
+        yield "it changes other modules of the base"
+
+
+def _weights(manifest: Manifest) -> list[str]:
+    """Return what decides the numbers: tensors, and the configurations that say how they are used."""
+    held = (file.tensor_digest or (file.sha256 if file.role == "config" else "") for file in manifest.files)
+    return sorted(filter(None, held))
