@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import cast
+from typing import NamedTuple, cast
 
 import torch
 from torch import nn
@@ -17,11 +17,22 @@ from lorry.compose.stacked import Stackable, StackedLora, Strengths
 from lorry.compose.swap import Swap
 from lorry.compose.tokens import TextInput, plan_tokens
 from lorry.ir.adapter import Adapter
+from lorry.ir.module_path import ModulePath
 from lorry.plugin.host import Host
+
+
+class Stack(NamedTuple):
+    """The low-rank layers on one module; `owners` (int64) names the adapter of each of their rows."""
+
+    path: ModulePath
+    module: StackedLora
+    owners: torch.Tensor
 
 
 class Attachment:
     """Adapters on a model's parts, not yet installed.
+
+    `stacked` and `composed` are its changes by module, for whoever sets strengths module by module.
 
     Everything that can go wrong goes wrong here: a model is untouched until `install`, which only swaps objects.
     Raises Incompatible, naming adapter, module and shapes, and Conflict for a token that means two things.
@@ -41,6 +52,8 @@ class Attachment:
         self.count = len(adapters)
         self._strengths: Strengths | None = None
         self._composed = [ComposedWeight(each[0].parameter, each) for each in composed]
+        self.composed = [(each[0].path, weight) for each, weight in zip(composed, self._composed, strict=True)]
+        self.stacked: list[Stack] = []
         self._swaps: list[Swap] = plan_tokens(adapters, found, texts)
         for weight, each in zip(self._composed, composed, strict=True):
             self._swaps += found[each[0].path.component].swaps(weight.original, weight.replacement)
@@ -62,7 +75,9 @@ class Attachment:
         ends = itertools.accumulate(ranks)
         for uses, each, rank, end in zip(stacked, factors, ranks, ends, strict=True):
             base = cast("Stackable", uses[0].module)  # Use.stacks has asked
-            beside = StackedLora(base, each, self._strengths.values[end - rank : end])
+            rows = slice(end - rank, end)
+            beside = StackedLora(base, each, self._strengths.values[rows])
+            self.stacked.append(Stack(uses[0].path, beside, torch.tensor(owners[rows])))
             self._swaps += parts[uses[0].path.component].swaps(base, beside)
 
     def set(self, strengths: Sequence[float]) -> None:

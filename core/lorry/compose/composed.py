@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from lorry.compose.plan import Use
 from lorry.errors import Incompatible
@@ -33,17 +33,32 @@ class ComposedWeight:
         wanted = [strengths[use.adapter] for use in self._uses]
         if wanted == self._strengths:
             return
-        pristine = self.original.detach().float()
-        total = pristine.clone()
+        total = self.original.detach().float().clone()
         for use, strength in zip(self._uses, wanted, strict=True):
-            if strength == 0:
-                continue
-            changed = use.apply(pristine)
-            if changed.shape != pristine.shape:
-                raise Incompatible(f"{use} gives a weight of shape {list(changed.shape)}, not {list(pristine.shape)}")
-            total += strength * (changed - pristine)
+            if strength != 0:
+                total += strength * self._change(use)
         self.replacement.copy_(total)
         self._strengths = wanted
+
+    @torch.no_grad()
+    def gradient(self, adapters: int) -> Tensor:
+        """Return the derivative of the loss by the strength of each of so many adapters, from that by the weight.
+
+        ∂L/∂tᵢ = ⟨∂L/∂W', applyᵢ(W) - W⟩, in float64; zeros where nothing was propagated back to `replacement`.
+        """
+        found = torch.zeros(adapters, dtype=torch.float64)
+        if self.replacement.grad is not None:
+            by_weight = self.replacement.grad.double()
+            for use in self._uses:
+                found[use.adapter] += (by_weight * self._change(use)).sum().cpu()
+        return found
+
+    def _change(self, use: Use) -> Tensor:
+        pristine = self.original.detach().float()
+        changed = use.apply(pristine)
+        if changed.shape != pristine.shape:
+            raise Incompatible(f"{use} gives a weight of shape {list(changed.shape)}, not {list(pristine.shape)}")
+        return changed - pristine
 
 
 def _held(layer: Layer) -> Layer:

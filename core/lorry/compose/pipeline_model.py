@@ -8,10 +8,11 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from lorry.compose.attachment import Attachment
 from lorry.compose.defaults import Defaults, Drawing, fill
+from lorry.compose.denoising import pixels
 from lorry.compose.tokens import TextInput
 from lorry.errors import Incompatible, InvalidArgument, LorryError
 from lorry.ir.adapter import Adapter
@@ -29,6 +30,7 @@ class PipelineModel(ABC):
 
     base: id of the base table whose names its components go by.
     defaults: what a request leaves open.
+    attachment: the adapters that are on, None without any.
     multiple: pixels that width and height must be whole multiples of.
 
     A component "text_encoder_2" has its tokenizer in "tokenizer_2", as diffusers has it everywhere.
@@ -53,7 +55,7 @@ class PipelineModel(ABC):
         self._texts = {name: TextInput(pipeline, tokenizer) for name, tokenizer in tokenizers.items()}
         self._multiple = multiple
         self.plugins = host()
-        self._attachment: Attachment | None = None
+        self.attachment: Attachment | None = None
 
     @abstractmethod
     def arguments(self, drawing: Drawing) -> Mapping[str, Any]:
@@ -74,7 +76,7 @@ class PipelineModel(ABC):
             check_understood(adapter, partial=partial)
             if adapter.base != self.base:
                 raise Incompatible(f"the adapter is made for {adapter.base}, and this model is {self.base}")
-        previous = self._attachment
+        previous = self.attachment
         self.detach()
         try:
             attachment = Attachment(self.parts, self._texts, [each for each, _ in adapters], self.plugins)
@@ -82,24 +84,24 @@ class PipelineModel(ABC):
         except BaseException:
             if previous is not None:
                 previous.install()
-                self._attachment = previous
+                self.attachment = previous
             raise
         attachment.install()
-        self._attachment = attachment
+        self.attachment = attachment
 
     def strengths(self, values: Sequence[float]) -> None:
         """Change the strength of every attached adapter, in order."""
-        attached = self._attachment.count if self._attachment else 0
+        attached = self.attachment.count if self.attachment else 0
         if len(values) != attached:
             raise InvalidArgument(f"{len(values)} strengths were given, and {attached} adapters are attached")
-        if self._attachment:
-            self._attachment.set([checked_strength(each) for each in values])
+        if self.attachment:
+            self.attachment.set([checked_strength(each) for each in values])
 
     def detach(self) -> None:
         """Take all adapters off; the very objects that were there before come back."""
-        if self._attachment:
-            self._attachment.remove()
-        self._attachment = None
+        if self.attachment:
+            self.attachment.remove()
+        self.attachment = None
 
     def generate(self, request: Request, on_step: Step | None = None) -> Image:
         """Draw one picture; the same seed gives the same noise on every device."""
@@ -131,6 +133,36 @@ class PipelineModel(ABC):
             ) from error
         picture: Image = pictures.images[0]
         return picture
+
+    def loss(self, pictures: Sequence[Image], prompts: Sequence[str], *, seed: int = 0) -> Tensor:
+        """Return how far the model is from denoising pictures of these prompts, as one number that has a gradient.
+
+        The mean over the pictures of the error its family is trained on, each at a noise and a noise level that the
+        seed draws. Raises InvalidArgument for unequal numbers of pictures and prompts, none, and sizes that the base
+        does not draw.
+        """
+        self._check_open()
+        if not pictures or len(pictures) != len(prompts):
+            raise InvalidArgument(f"there are {len(pictures)} pictures and {len(prompts)} prompts; give one for each")
+        generator = torch.Generator("cpu").manual_seed(seed)
+        weight = next(self.parts["vae"].parameters())
+        losses = []
+        for picture, prompt in zip(pictures, prompts, strict=True):
+            with torch.no_grad():
+                latents = self.latents(pixels(picture, self._multiple).to(weight))
+            losses.append(self.denoising_error(latents, prompt, generator))
+        return torch.stack(losses).mean()
+
+    def latents(self, pixels: Tensor) -> Tensor:
+        """Return what the VAE makes of a picture (1, 3, height, width) from -1 to 1, as the denoiser sees it."""
+        config = self.pipeline.vae.config
+        encoded: Tensor = self.pipeline.vae.encode(pixels).latent_dist.mode()
+        shift, factor = getattr(config, "shift_factor", None) or 0.0, float(config.scaling_factor)
+        return (encoded - shift) * factor
+
+    @abstractmethod
+    def denoising_error(self, latents: Tensor, prompt: str, generator: torch.Generator) -> Tensor:
+        """Return the error of one picture's latents (1, channels, height, width) at a noise the generator draws."""
 
     def close(self) -> None:
         """Free the memory; the model is of no use afterwards."""

@@ -17,12 +17,12 @@ import torch
 from torch import Tensor
 
 from lorry.algebra.gram import gram
+from lorry.compose.module_weights import ModuleWeights
 from lorry.errors import Incompatible, InvalidArgument
 from lorry.ir.adapter import Adapter
 from lorry.ir.module_path import ModulePath
 from lorry.ops.base import Base
 from lorry.ops.deltas import Deltas, Parameter, by_parameter
-from lorry.ops.selection import Selection, by_module
 from lorry.plugin.host import Host, host
 from lorry.plugin.kind import Factors
 
@@ -31,22 +31,15 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Solution:
+class Solution(ModuleWeights):
     """Learned weights and how close they come.
 
-    weights: of each adapter, by module; as selections they are what `lorry.merge(weights=)` takes.
     errors: ‖Σ wᵢ·ΔWᵢ - T‖ / ‖T‖ by module, on the activations where there were any; 0 where T is nothing and so is
     the sum. error: the same over all modules.
     """
 
-    weights: tuple[Mapping[ModulePath, float], ...]
     errors: Mapping[ModulePath, float]
     error: float
-
-    @property
-    def selections(self) -> tuple[Selection, ...]:
-        """Return the weights as selections, one for each adapter."""
-        return tuple(by_module(each) for each in self.weights)
 
 
 class _Equations(NamedTuple):

@@ -53,6 +53,10 @@ class Model(Protocol):
         """Draw one picture; the same request gives the same picture."""
         ...
 
+    def loss(self, pictures: Sequence[Image], prompts: Sequence[str], *, seed: int = 0) -> torch.Tensor:
+        """Return how far the model is from denoising pictures of these prompts: one number, with a gradient."""
+        ...
+
     def close(self) -> None:
         """Free the memory; the model cannot be used afterwards."""
 
