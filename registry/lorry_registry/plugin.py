@@ -42,6 +42,7 @@ def lorry_stores() -> list[Store]:
             title="local registry",
             adapter=find_adapter,
             bases=list_bases,
+            file=find_file,
             api="lorry_registry:Registry",
             schemes=("file",),
             remote="lorry_registry.remotes.folder:open_folder",
@@ -96,6 +97,14 @@ def find_adapter(text: str) -> tuple[Path, ...] | None:
     from lorry_registry.view import adapter_files
 
     return adapter_files(store, store.find(Reference.parse(text)))
+
+
+def find_file(sha256: str) -> Path | None:
+    """Return a file of a published version by its sha256, whatever that version is called."""
+    from lorry_registry.store import LocalStore
+    from lorry_registry.view import file_of_digest
+
+    return file_of_digest(LocalStore(), sha256)
 
 
 def list_bases() -> Mapping[str, Path]:

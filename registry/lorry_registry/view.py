@@ -7,6 +7,7 @@ at any time, and what in it is not a blob itself is checked each time it is used
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from lorry.errors import VerificationFailed
@@ -29,6 +30,19 @@ def adapter_files(store: LocalStore, resolved: Resolved) -> tuple[Path, ...]:
     if not all(_intact(store, file, folder / file.path) for file in manifest.files):
         _make(store, resolved, manifest, folder)
     return tuple(folder / file.path for file in manifest.files if file.role in ADAPTER_ROLES)
+
+
+def file_of_digest(store: LocalStore, sha256: str) -> Path | None:
+    """Return a file of these bytes, of any version that holds it and is whole, yanked or not; None where none does."""
+    from lorry_registry.index import find_file
+
+    for reference, manifest in find_file(store, sha256):
+        resolved = Resolved(reference, manifest)
+        with suppress(VerificationFailed):
+            names = [file.path for file in store.manifest(resolved).files if file.sha256 == sha256]
+            adapter_files(store, resolved)
+            return store.layout.views / manifest / names[0]
+    return None
 
 
 def _intact(store: LocalStore, file: File, path: Path) -> bool:

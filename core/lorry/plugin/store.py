@@ -20,15 +20,16 @@ class Store(NamedTuple):
 
     `adapter(reference)` returns the files of an adapter, or None for a reference that is not this store's
     to answer; it raises NotFound for one that is but names nothing. `bases()` lists base folders by name.
+    `file(sha256)` returns a file of these bytes, to be read only, under a name that tells its format; None for unknown.
     `api` is "module:attribute" of the store's Python interface, called with the place to open or None.
     `schemes` are the beginnings of addresses that are this store's ("s3" for s3://…). It holds remotes there where
     `remote` is the "module:attribute" that is called with an address and an adapter's "namespace/name" and returns
     the `Remote`; what else is said of it (`lorry push -O`) comes as text to the keyword-only parameters it has. Where a
     place `holds_one` adapter alone, addresses may leave its name out, and "" is what the attribute is called with. It
     brings what other people put there, and what is no version of lorry's, where `fetch` is the
-    "module:attribute" that is called with an address, an empty folder and the `Limits`, puts files into that folder
-    and returns the `Fetched`; it raises NotFound, AccessDenied and UpstreamFailed, and nothing in it is believed.
-    `look_up` is the "module:attribute" that is called with a file's `Hashes` and the `Limits` and returns the
+    "module:attribute" that is called with an address, a folder of its own and the `Limits`, puts files into that
+    folder and returns the `Fetched`; it raises NotFound, AccessDenied and UpstreamFailed, and nothing in it is
+    believed. `look_up` is the "module:attribute" that is called with a file's `Hashes` and the `Limits` and returns the
     `Facts` this store knows of it, None where it knows none; it is asked only where a person wants that.
     """
 
@@ -42,3 +43,4 @@ class Store(NamedTuple):
     holds_one: bool = False
     fetch: str = ""
     look_up: str = ""
+    file: Callable[[str], Path | None] = _knows_nothing

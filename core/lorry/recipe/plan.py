@@ -1,0 +1,91 @@
+"""A plan: every step that a recipe needs, in order, with what goes into each; nothing is done yet."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from lorry.recipe.document import Input, Model, Recipe, canonical
+from lorry.recipe.finding import Finder, Found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One operation: its recipe, and where each input and model comes from: found, or made by another step.
+
+    `id` is a hash of the recipe and of the content of all that goes in: steps of one id make the same tensors.
+    """
+
+    id: str
+    recipe: Recipe
+    inputs: tuple[Found | Step, ...]
+    models: Mapping[str, Found | Step]
+
+    @property
+    def name(self) -> str:
+        """A name for people and files."""
+        return f"{self.recipe.op}-{self.id[:8]}"
+
+    def sources(self) -> Iterator[Found | Step]:
+        """Yield all that goes in."""
+        yield from self.inputs
+        yield from self.models.values()
+
+
+def plan(recipe: Recipe, finder: Finder) -> tuple[Step, ...]:
+    """Return the steps in the order in which they can be done, the recipe's own last; equal ones stand once.
+
+    Raises NotFound for what goes in and is nowhere, and VerificationFailed where another file was given for it.
+    """
+    steps: dict[str, Step] = {}
+    _step(recipe, finder, steps)
+    finder.check_all_used()
+    return tuple(steps.values())
+
+
+def _step(recipe: Recipe, finder: Finder, steps: dict[str, Step]) -> Step:
+    inputs = tuple(_input(each, finder, steps) for each in getattr(recipe, "inputs", ()))
+    models = {
+        name: _model(getattr(recipe, name), finder, steps, folder_only=name == "like")
+        for name in ("tuned", "base", "like")
+        if isinstance(getattr(recipe, name, None), Model)
+    }
+    step = Step(id=_id(recipe, inputs, models), recipe=recipe, inputs=inputs, models=models)
+    return steps.setdefault(step.id, step)
+
+
+def _input(wanted: Input, finder: Finder, steps: dict[str, Step]) -> Found | Step:
+    named = wanted.adapter or wanted.files
+    found = finder.adapter(wanted) if named or wanted.recipe is None else None
+    return found or _step(_nested(wanted), finder, steps)
+
+
+def _model(wanted: Model, finder: Finder, steps: dict[str, Step], *, folder_only: bool) -> Found | Step:
+    named = wanted.path or wanted.name
+    found = finder.model(wanted, folder_only=folder_only) if named or wanted.recipe is None else None
+    return found or _step(_nested(wanted), finder, steps)
+
+
+def _nested(wanted: Input | Model) -> Recipe:
+    if wanted.recipe is None:
+        raise AssertionError("the finder returns nothing only where there is a recipe")
+    return wanted.recipe
+
+
+def _id(recipe: Recipe, inputs: tuple[Found | Step, ...], models: Mapping[str, Found | Step]) -> str:
+    told = json.loads(canonical(recipe))
+    weights = [each.weight for each in getattr(recipe, "inputs", ())]
+    identity = {
+        "op": recipe.op,
+        "options": told.get("options"),
+        "output": told.get("output"),
+        "inputs": [[weight, _content(each)] for weight, each in zip(weights, inputs, strict=True)],
+        "models": {name: _content(each) for name, each in models.items()},
+    }
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _content(source: Found | Step) -> list[str]:
+    return [source.id] if isinstance(source, Step) else sorted(source.digests)

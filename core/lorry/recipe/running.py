@@ -1,0 +1,184 @@
+"""Running a plan: step by step, each result whole or not there, so that a run that was stopped goes on."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+from lorry.algebra.device import checked_device
+from lorry.errors import Conflict, Incompatible, InvalidArgument, LorryWarning
+from lorry.ops.base import Base, open_base
+from lorry.ops.output import check_target, remove
+from lorry.ops.read import open_adapter
+from lorry.ops.tensor_digest import digest_of
+from lorry.ops.write import chosen
+from lorry.plugin.host import Host, host
+from lorry.recipe.comparing import Compared, compare
+from lorry.recipe.finding import Finder, Found
+from lorry.recipe.plan import Step, plan
+from lorry.recipe.reading import Read, read_recipe
+from lorry.recipe.steps import Job, Watch, do
+
+T = TypeVar("T")
+
+_STEP = re.compile(r"[0-9a-f]{16}")
+
+
+class Ran(NamedTuple):
+    """What a recipe made, how, and how it compares with what had been made before (None where nothing tells)."""
+
+    path: Path
+    steps: tuple[Step, ...]
+    compared: Compared | None
+
+
+def run_recipe(  # noqa: PLR0913  every option is a keyword with a default
+    recipe: str | Path | Mapping[str, Any],
+    output: str | Path,
+    *,
+    inputs: Mapping[str, str | Path] | None = None,
+    find_in: Sequence[str | Path] = (),
+    device: str = "cpu",
+    force: bool = False,
+    plugins: Host | None = None,
+) -> Ran:
+    """Make at `output` what a recipe says: a file of JSON or YAML, what lorry made, or the document itself.
+
+    inputs: paths of inputs and models by the names that the recipe has for them. find_in: folders to search for the
+    digests it tells. Steps that are finished are kept beside the output until all are, and a second run takes them.
+
+    Raises InvalidFile for what is no recipe, NotFound for what goes in and is nowhere, VerificationFailed where the
+    result is another one than the recipe expects (it is kept), and whatever its operations raise.
+    """
+    plugins = plugins or host()
+    read = read_recipe(recipe, plugins)
+    given = {name: Path(path) for name, path in (inputs or {}).items()}
+    finder = Finder(plugins=plugins, folder=read.folder, given=given, below=[Path(each) for each in find_in])
+    run = Running(read, plan(read.recipe, finder), Path(output), device=device, force=force, plugins=plugins)
+    for _ in run.run():
+        pass
+    return run.finish()
+
+
+class Running:
+    """A run in steps: `run` does what is not done yet, `finish` compares the result and clears up."""
+
+    def __init__(  # noqa: PLR0913  every option is a keyword with a default
+        self,
+        read: Read,
+        steps: tuple[Step, ...],
+        output: Path,
+        *,
+        device: str = "cpu",
+        force: bool = False,
+        watch: Watch[Any] | None = None,
+        plugins: Host | None = None,
+    ) -> None:
+        self.read, self.steps, self.output = read, steps, output
+        self.folder = output.parent / f".{output.name}.recipe"
+        self._device, self._force = checked_device(device, float64=False) if device != "cpu" else device, force
+        self._watch, self._plugins = watch or _unwatched, plugins or host()
+        check_target(output, force=force)
+        if output.exists() and any(output.samefile(path) for path in read.made):
+            raise InvalidArgument(f"{output} is what the recipe is read from; choose another output, to compare them")
+        if self.folder.is_symlink() or (self.folder.exists() and not _ours(self.folder)):
+            raise Conflict(f"{self.folder} is no folder of a recipe that was stopped; move it away")
+
+    def finished(self, step: Step) -> Path | None:
+        """Return what a step has made already."""
+        folder = self.folder / step.id
+        if step is self.steps[-1] or not folder.is_dir():
+            return None
+        return next((path for path in folder.iterdir() if path.name.startswith(step.name)), None)
+
+    def run(self) -> Iterator[Step]:
+        """Do every step that is not finished, and yield each when it is."""
+        for step in self.steps:
+            if not self.finished(step):
+                self._do(step)
+            yield step
+
+    def finish(self) -> Ran:
+        """Remove what is needed no more and compare the result with what was there before.
+
+        Raises VerificationFailed where it is something else.
+        """
+        remove(self.folder)
+        compared = compare(self.read, self.output, self._plugins)
+        if compared:
+            compared.check(self.output)
+        return Ran(self.output, self.steps, compared)
+
+    def _do(self, step: Step) -> None:
+        last, folder = step is self.steps[-1], self.folder / step.id
+        folder.mkdir(parents=True, exist_ok=True)
+        base, tuned = self._model(step, "base"), self._model(step, "tuned")
+        weights = [each.weight for each in getattr(step.recipe, "inputs", ())]
+        paths = map(self._paths, step.inputs)
+        adapters = [
+            (open_adapter(each[0] if len(each) == 1 else each, base, self._plugins), weight)
+            for each, weight in zip(paths, weights, strict=True)
+        ]
+        like = step.models.get("like")
+
+        def place(format: str | None) -> Path:  # noqa: A002  the word people use
+            if last:
+                return self.output
+            return folder / f"{step.name}{self._suffix(step, format, base)}"
+
+        job = Job(
+            adapters=adapters,
+            base=base,
+            tuned=tuned,
+            like=self._paths(like)[0] if like else None,
+            place=place,
+            unfinished=folder / "extraction",
+            device=self._device,
+            force=self._force if last else True,
+            watch=self._watch,
+            plugins=self._plugins,
+        )
+        saved = do(step.recipe, job)
+        if saved and saved.renamed and not last:
+            remove(saved.path)
+            raise Incompatible(
+                f"a token goes by the name of its file in the format {saved.dialect}; give the nested recipe's output "
+                "another format"
+            )
+        expect = step.recipe.expect
+        if not last and expect and expect.tensor_digest != digest_of(self._paths(step)[0], self._plugins):
+            warnings.warn(
+                f"{step.name} came out with other tensors than the recipe tells; so may what is made of it",
+                LorryWarning,
+                stacklevel=2,
+            )
+
+    def _suffix(self, step: Step, format: str | None, base: Base | None) -> str:  # noqa: A002  as above
+        if format is not None:
+            return next(iter(chosen(format, self._plugins)[1].suffixes), "")
+        layout = step.recipe.output.layout if step.recipe.op == "bake" else None
+        folder = layout == "diffusers" if layout else base is not None and base.path.is_dir()
+        return "" if folder else ".safetensors"
+
+    def _model(self, step: Step, name: str) -> Base | None:
+        source = step.models.get(name)
+        return open_base(self._paths(source)[0], self._plugins) if source else None
+
+    def _paths(self, source: Found | Step) -> tuple[Path, ...]:
+        if isinstance(source, Found):
+            return source.paths
+        made = self.finished(source)
+        if made is None:
+            raise AssertionError(f"{source.name} comes before what it goes into")
+        return (made,)
+
+
+def _ours(folder: Path) -> bool:
+    return folder.is_dir() and all(_STEP.fullmatch(path.name) and path.is_dir() for path in folder.iterdir())
+
+
+def _unwatched(items: Iterable[T], _total: int, _what: str) -> Iterator[T]:
+    return iter(items)
