@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,11 +18,13 @@ from lorry_registry.store import LocalStore, Resolved
 
 if TYPE_CHECKING:
     from lorry_registry.ancestry import Made
+    from lorry_registry.bundle.carry import Export, Import
     from lorry_registry.fsck import Fault
     from lorry_registry.gc import Garbage
     from lorry_registry.index import Entry
     from lorry_registry.lock import Difference, Lock
     from lorry_registry.manifest import Manifest
+    from lorry_registry.outdated import Outdated
     from lorry_registry.publish import Draft
     from lorry_registry.remotes.transfer import Cloned
 
@@ -224,6 +227,23 @@ class Registry:
         found = Address.parse(address)
         return clone(self.store, open_remote(found.place, found.reference), found.reference)
 
+    def exporting(
+        self, references: Iterable[str], path: str | Path, *, with_parents: bool = False, force: bool = False
+    ) -> Export:
+        """Prepare to write versions to a bundle, with all they were made from if asked; see `Export.run`."""
+        from lorry_registry.bundle.carry import Export
+        from lorry_registry.bundle.carry import with_parents as and_parents
+
+        chosen = [self.resolve(each) for each in references]
+        every = and_parents(self.store, chosen) if with_parents else chosen
+        return Export(self.store, every, Path(path).expanduser(), force=force)
+
+    def importing(self, path: str | Path) -> Import:
+        """Prepare to bring the versions of a bundle in; see `Import.run`."""
+        from lorry_registry.bundle.carry import Import
+
+        return Import(self.store, Path(path).expanduser())
+
     def lock(self, references: Iterable[str] = (), before: Lock | None = None) -> Lock:
         """Fix the versions that references mean now, and those of `before` anew; see `lorry_registry.lock`."""
         from lorry_registry.lock import lock
@@ -232,6 +252,21 @@ class Registry:
         kept = [Reference.parse(each.reference) for each in before.adapters] if before else []
         asked = {each.adapter for each in given}
         return lock(self.store, [*given, *(each for each in kept if each.adapter not in asked)])
+
+    def outdated(self, locked: Lock | None = None, place: str = "") -> tuple[Outdated, ...]:
+        """Return what of a lock, or else of this registry, could be newer or should not be used any more.
+
+        It is held beside what this registry has, or with `place` beside what is there.
+        """
+        from lorry_registry.outdated import Used, everything, outdated
+        from lorry_registry.remotes.address import open_remote
+
+        uses = (
+            [Used(Reference.parse(each.reference), each.exact.exact()) for each in locked.adapters]
+            if locked
+            else everything(self.store)
+        )
+        return tuple(outdated(self.store, uses, partial(open_remote, place) if place else None))
 
     def sync(self, locked: Lock, folder: str | Path, *, force: bool = False) -> tuple[Path, ...]:
         """Make a folder hold every file of every locked version; return them."""
