@@ -8,6 +8,7 @@ The commit's id is the first 40 digits of the manifest's sha256, so `lorry show`
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from lorry.errors import Incompatible, MissingExtra
@@ -85,7 +86,8 @@ def _for_diffusers(store: LocalStore, resolved: Resolved, manifest: Manifest) ->
         folder.mkdir()
         made = folder / DIFFUSERS
         try:
-            convert(open_adapter(list(files)), made, _FORMAT)
+            # A file for diffusers' LoRA loader has no place for tokens; they stay in the version's own files.
+            convert(replace(open_adapter(list(files)), tokens={}), made, _FORMAT)
         except MissingExtra:
             raise
         except Incompatible:

@@ -1,0 +1,95 @@
+"""What is published shows as a repository: versions as tags, main as the latest, files that tools look for beside."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lorry_plugins.backends.toybox import FOLDER
+from lorry_registry import Registry
+from tests.registry.helpers import write_lora
+from tests.support.hub_server import HubServer
+
+from .conftest import Client
+
+LOADING = Path(__file__).with_name("loading.py")
+ROOT = "pytorch_lora_weights.safetensors"
+
+
+def publish(registry: Registry, folder: Path, *versions: str) -> dict[str, str]:
+    """Publish versions of demo/cat with other weights each; return the id of the commit each is to be."""
+    found = {}
+    for seed, version in enumerate(versions):
+        (folder / version).mkdir()
+        file = write_lora(folder / version / "cat.safetensors", seed)
+        found[f"v{version}"] = registry.publish(f"demo/cat@{version}", [file]).digest[:40]
+    return found
+
+
+@pytest.fixture
+def cat(registry: Registry, tmp_path: Path) -> dict[str, str]:
+    return publish(registry, tmp_path, "1.0.0", "1.1.0", "2.0.0-rc.1")
+
+
+def test_versions_are_tags_and_aliases_branches(call: Client, registry: Registry, cat: dict[str, str]) -> None:
+    registry.set_alias("demo/cat@stable", "1.0.0")
+    refs = call("GET", "/api/models/demo/cat/refs").json
+    assert {each["name"]: each["targetCommit"] for each in refs["tags"]} == cat
+    branches = {each["name"]: each["targetCommit"] for each in refs["branches"]}
+    assert branches == {"main": cat["v1.1.0"], "stable": cat["v1.0.0"]}
+    assert [each["id"] for each in call("GET", "/api/models?search=cat").json] == ["demo/cat"]
+
+
+def test_a_version_has_its_files_its_manifest_a_card_and_what_diffusers_loads(
+    call: Client, registry: Registry, cat: dict[str, str], tmp_path: Path
+) -> None:
+    info = call("GET", "/api/models/demo/cat?blobs=true").json
+    files = {each["rfilename"] for each in info["siblings"]}
+    assert info["sha"] == cat["v1.1.0"]
+    assert {"README.md", "adapter.json", "cat.safetensors", ROOT} <= files
+    manifest = call("GET", "/demo/cat/resolve/v1.1.0/adapter.json")
+    assert hashlib.sha256(manifest.body).hexdigest() == registry.resolve("demo/cat@1.1.0").digest
+    assert manifest.headers["x-repo-commit"] == cat["v1.1.0"]
+    weights = call("GET", "/demo/cat/resolve/v1.0.0/cat.safetensors").body
+    assert weights == (tmp_path / "1.0.0/cat.safetensors").read_bytes()
+
+
+def test_a_yanked_version_is_no_longer_main(call: Client, registry: Registry, cat: dict[str, str]) -> None:
+    registry.yank("demo/cat@1.1.0", "broken")
+    assert call("GET", "/api/models/demo/cat").json["sha"] == cat["v1.0.0"]
+    assert call("GET", "/api/models/demo/cat/revision/v1.1.0").json["sha"] == cat["v1.1.0"]
+
+
+def test_a_damaged_file_is_not_sent(call: Client, registry: Registry, cat: dict[str, str]) -> None:
+    assert cat
+    call("GET", "/api/models/demo/cat")
+    blob = registry.store.blobs.path(registry.manifest("demo/cat@1.1.0").files[0].sha256)
+    blob.chmod(0o644)
+    blob.write_bytes(blob.read_bytes()[:-1] + b"\0")
+    answer = call("GET", "/demo/cat/resolve/main/cat.safetensors")
+    assert answer.status == 500
+    assert "damaged" in answer.headers["x-error-message"]
+
+
+def test_diffusers_loads_what_was_published_by_name_tag_and_commit(
+    hub: HubServer, registry: Registry, tmp_path: Path
+) -> None:
+    commit = registry.publish("demo/raccoon@1.0.0", [FOLDER / "adapters/raccoon.safetensors"]).digest[:40]
+    done = subprocess.run(
+        [sys.executable, LOADING, "demo/raccoon", "", "v1.0.0", commit],
+        env={**os.environ, **hub.environment(tmp_path / "hf")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    found = json.loads(done.stdout)
+    assert len(set(found["online"])) == 1
+    assert found["offline"] == found["online"]
+    assert found["filled"] == 2 * 106
