@@ -13,10 +13,13 @@ import os
 from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
+from threading import Thread
 from typing import NamedTuple
 
-from lorry.ir.tensor import MemorySource, Segment, TensorRef
+from lorry.ir.tensor import MemorySource, Segment, TensorRef, opened
 
 PIECE = 8 << 20
 """Bytes in a piece: a multiple of what any disk wants to be written at a time."""
@@ -51,16 +54,23 @@ def write_file(path: Path, head: bytes, tensors: Iterable[TensorRef]) -> None:
 
 
 def _share(path: Path, pieces: deque[_Piece]) -> None:
-    from concurrent.futures import ThreadPoolExecutor, as_completed
+    errors: list[BaseException] = []
 
-    handles = [_open(path) for _ in range(_THREADS)]
-    with ThreadPoolExecutor(_THREADS) as pool:
+    def work() -> None:
         try:
-            for each in as_completed([pool.submit(_fill, handle, pieces) for handle in handles]):
-                each.result()
-        except BaseException:
-            pieces.clear()  # so that the other thread ends too
-            raise
+            _fill(_open(path), pieces)
+        except BaseException as error:  # noqa: BLE001  raised below, in the thread that asked
+            pieces.clear()  # so that the others end too
+            errors.append(error)
+
+    others = [Thread(target=work) for _ in range(_THREADS - 1)]
+    for thread in others:
+        thread.start()
+    work()
+    for thread in others:
+        thread.join()
+    if errors:
+        raise errors[0]
 
 
 def _fill(handle: int, pieces: deque[_Piece]) -> None:
@@ -73,9 +83,11 @@ def _fill(handle: int, pieces: deque[_Piece]) -> None:
             except IndexError:
                 return
             at = 0
-            for source, first, last in segments:
-                source.read_into(first, buffer[at : at + last - first])
-                at += last - first
+            for source, group in groupby(segments, key=attrgetter("source")):
+                with opened(source) as fill:
+                    for _, first, last in group:
+                        fill(first, buffer[at : at + last - first])
+                        at += last - first
             file.seek(start)
             written = 0
             while written < size:

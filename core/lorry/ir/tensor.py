@@ -10,7 +10,7 @@ import importlib.util
 import math
 import struct
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import nullcontext, suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
@@ -212,11 +212,16 @@ class _Transposed(NamedTuple):
         buffer[:] = turned[start : start + len(buffer)]
 
 
+def opened(source: Source) -> AbstractContextManager[Callable[[int, memoryview], None]]:
+    """Return a source's `read_into` for many small reads: a file is opened once for all of them."""
+    return source.opened() if isinstance(source, FileSource) else nullcontext(source.read_into)
+
+
 def scalars(refs: Iterable[TensorRef]) -> list[float | InvalidArgument]:
     """Return what `item` gives for each of many tensors, or the error; their file is opened once for neighbours."""
     found: list[float | InvalidArgument] = []
     for source, group in groupby(refs, key=lambda ref: ref.segments[0].source if len(ref.segments) == 1 else None):
-        with source.opened() if isinstance(source, FileSource) else nullcontext() as fill:
+        with opened(source) if source else nullcontext() as fill:
             for ref in group:
                 try:
                     found.append(ref.item(fill))

@@ -5,18 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lorry.errors import VerificationFailed
 from lorry.ir.adapter import Adapter
-from lorry.ops.base import Base
-from lorry.ops.diff import Diff, diff
 from lorry.ops.output import replacing
 from lorry.ops.read import open_like
 from lorry.ops.recipe import header, recipe, told_model
 from lorry.ops.style import ORIGIN_KEY, from_text
 from lorry.ops.write import Saved, check_name, chosen, save
 from lorry.plugin.host import Host, host
+
+if TYPE_CHECKING:
+    from lorry.ops.base import Base
+    from lorry.ops.diff import Diff
 
 TOLERANCE = 1e-6
 """Largest relative error of ΔW that a conversion may have where no dtype was asked for."""
@@ -93,6 +95,8 @@ def convert(  # noqa: PLR0913  every option is a keyword with a default
 
 def _prove(adapter: Adapter, draft: Path, base: Base | None, plugins: Host) -> Diff:
     """Compare what was written with its source; a token that goes by the name of its file goes by the source's."""
+    from lorry.ops.diff import diff
+
     written = open_like(draft, adapter, plugins)
     if len(written.tokens) == len(adapter.tokens) == 1:
         (text,), (token,) = adapter.tokens, written.tokens.values()

@@ -174,17 +174,16 @@ class _Modules(dict[str, Place | None]):
         self._lead, self._prefix, self._component, self._table = lead, prefix, component, table
 
     def __missing__(self, stem: str) -> Place | None:
+        module = stem[len(self._lead) :]
+        target = self._table.find(module)
+        place = None
+        if target is not None:
+            paths = tuple(ModulePath(self._component, part) for part in target.parts)
+            place = Place(self._component, self._prefix, self._table.scheme, module, target, paths)
         if len(self) >= MANY:
             self.clear()
-        self[stem] = self._place(stem[len(self._lead) :])
-        return self[stem]
-
-    def _place(self, module: str) -> Place | None:
-        target = self._table.find(module)
-        if target is None:
-            return None
-        paths = tuple(ModulePath(self._component, part) for part in target.parts)
-        return Place(self._component, self._prefix, self._table.scheme, module, target, paths)
+        self[stem] = place
+        return place
 
 
 @cache

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import glob
 import os
-import secrets
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -31,7 +30,7 @@ def replacing(target: Path, *, force: bool = False, job: str = "") -> Iterator[P
     target = target.resolve() if target.is_symlink() else target
     if _exists(target) and not (target.is_file() or target.is_dir()):
         raise Conflict(f"{target} is neither a file nor a folder and is never replaced; choose another output")
-    draft = target.parent / f".{target.name}.{job or secrets.token_hex(4)}.part"
+    draft = target.parent / f".{target.name}.{job or os.urandom(4).hex()}.part"
     with _removed(draft, job):
         try:
             yield draft
@@ -146,7 +145,7 @@ def _move_new(draft: Path, target: Path) -> None:
 
 def _replace_folder(draft: Path, target: Path) -> None:
     """Move the old one aside first: a folder cannot be renamed onto another. Ctrl-C too puts it back."""
-    aside = target.parent / f".{target.name}.{secrets.token_hex(4)}.old"
+    aside = target.parent / f".{target.name}.{os.urandom(4).hex()}.old"
     try:
         if _exists(target):
             target.rename(aside)

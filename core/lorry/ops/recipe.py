@@ -12,12 +12,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from lorry import __version__
 from lorry.ir.adapter import Adapter
 from lorry.ir.file_source import FileSource
-from lorry.ops.base import Base
 from lorry.ops.base_files import read_weights
 from lorry.ops.base_output import indexes_of, rest_of
 from lorry.ops.output import replacing
@@ -25,6 +24,9 @@ from lorry.ops.read import SEVERAL
 from lorry.ops.style import RECIPE_KEY
 from lorry.ops.tensor_digest import digest_of, tensor_digest
 from lorry.plugin.host import Host, host
+
+if TYPE_CHECKING:
+    from lorry.ops.base import Base
 
 SCHEMA: Final = 1
 """Version of the form of recipes."""

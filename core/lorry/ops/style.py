@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 
 from lorry.ir.frame import Frame
+from lorry.ir.tensor import TensorRef, scalars
 from lorry.ops.grammar import Grammar
-from lorry.plugin.kind import ALPHA
 
 HASH_KEYS = ("sshs_model_hash", "sshs_legacy_hash", "modelspec.hash_sha256")
 """Header entries that are hashes of the file's own tensors, and lies in front of any others."""
@@ -45,27 +45,25 @@ class Style:
 def style_of(frame: Frame, grammar: Grammar) -> Style:
     """Read the style off the source a frame holds."""
     naming: dict[str, set[tuple[str, str]]] = {}
-    alphas: dict[str, str] = {}
-    shape: tuple[int, ...] = ()
-    alpha_suffixes = {
-        suffix for each in grammar.spelled for suffix, slot in each.spelling.slots.items() if slot == ALPHA
-    }
+    stems: dict[str, None] = {}
+    alphas: list[TensorRef] = []
     for key, spelled in grammar.spelled_keys(frame.source).items():
-        ref, parts = frame.source.tensors[key], grammar.split(spelled)
-        if parts is None:
-            continue
-        for place in grammar.places(parts[0])[:1]:
+        parts = grammar.split(spelled)
+        if parts is not None:
+            stems[parts[0]] = None
+            if parts[1] in grammar.alphas:
+                alphas.append(frame.source.tensors[key])
+    for stem in stems:
+        for place in grammar.places(stem)[:1]:
             naming.setdefault(place.component, set()).add((place.prefix, place.scheme))
-        if parts[1] in alpha_suffixes:
-            alphas[repr(ref.item())], shape = ref.dtype, ref.shape
     header = grammar.dialect.header
     own = header.metadata if header else ()
     kept = {name: frame.source.sides[name] for name in (header.sides if header else ()) if name in frame.source.sides}
     return Style(
         dialect=grammar.dialect.name,
         naming={component: found.pop() for component, found in naming.items() if len(found) == 1},
-        alpha=alphas,
-        alpha_shape=shape,
+        alpha={repr(each): ref.dtype for each, ref in zip(scalars(alphas), alphas, strict=True) if type(each) is float},
+        alpha_shape=alphas[-1].shape if alphas else (),
         metadata=tuple(frame.source.metadata),
         header={key: frame.source.metadata[key] for key in own if key in frame.source.metadata},
         hashes={key: frame.source.metadata[key] for key in HASH_KEYS if key in frame.source.metadata},

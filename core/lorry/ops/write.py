@@ -14,7 +14,6 @@ from lorry.ir.frame import Frame
 from lorry.ir.report import Report
 from lorry.ir.tensor_map import TensorMap
 from lorry.ops import views
-from lorry.ops.bake import check_understood
 from lorry.ops.cast import cast
 from lorry.ops.encode import Encoder
 from lorry.ops.grammar import compiled
@@ -52,9 +51,11 @@ class Saved:
     @property
     def energy_lost(self) -> float:
         """Share of the energy (‖ΔW‖²) of all approximated layers together that was lost."""
+        if not self.approximated:
+            return 0.0
         from lorry.ops.approximate import energy_lost
 
-        return energy_lost(self.approximated.values()) if self.approximated else 0.0
+        return energy_lost(self.approximated.values())
 
     @property
     def renamed(self) -> str:
@@ -189,6 +190,8 @@ def encode(
     own = next((frame for frame in adapter.origin if frame.dialect == dialect.name), None)
     strange = [each for each in adapter.report.unmapped if own is None or each[0] not in own.source.tensors]
     if strange:
+        from lorry.ops.bake import check_understood
+
         check_understood(adapter, partial=lossy)
     style = _style(adapter, dialect, own, plugins)
     replayed, rest = replay(adapter, own, whole=bool(dialect.header or dialect.renaming)) if own else ({}, adapter)
