@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -66,6 +67,8 @@ def run_shell(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.setenv("PWD", str(Path.cwd()))
         elif line.startswith("export "):
             monkeypatch.setenv(*line.removeprefix("export ").split("=", 1))
+        elif line.startswith(("mkdir ", "echo ")):
+            subprocess.run(line, shell=True, check=True)  # noqa: S602  it is our own page
         elif line.startswith("lorry "):
             done = CliRunner().invoke(cli, shlex.split(COMMENT.sub("", line))[1:], catch_exceptions=False)
             assert done.exit_code == 0, f"{line}\n{done.output}"

@@ -108,6 +108,38 @@ def test_any_number_is_compared_and_drawn(command: Command, cat: Path, dog: Path
     assert refused.code == 4
 
 
+def test_weights_are_learned_from_pictures(command: Command, tmp_path: Path, out: Path) -> None:
+    """Of two adapters, the one the pictures were drawn with gains weight."""
+    style = FOLDER / "adapters" / "style.safetensors"
+    other = tmp_path / "other.safetensors"
+    made = kohya(
+        "lora_unet_mid_block_attentions_0_transformer_blocks_0_attn1_to_q", rank=4, rows=96, width=96, seed=3, alpha=1.0
+    )
+    write(other, made)
+    drawn = tmp_path / "drawn"
+    words = "a flat cat on a teal background"
+    for seed in (1, 2):
+        picture = drawn / f"{seed}.png"
+        drawn.mkdir(exist_ok=True)
+        assert command("generate", "toybox-sd", style, "-p", words, "--seed", seed, "-o", picture).code == 0
+        picture.with_suffix(".txt").write_text(f"{words}\n")
+    asked = ["merge", f"{style}:0.5", f"{other}:0.5", "-o", out, "--pictures", drawn, "--steps", "25"]
+    done = command(*asked, "--base", "toybox-sd", "--json")
+    assert done.code == 0, done.err
+    one, two = (float(each.rpartition("=")[2]) for each in done.json["learned"])
+    assert one > two + 0.1
+    assert len(done.json["losses"]) == 25
+    for options, code, says in (
+        ([], 2, "which with --base"),
+        (["--base", "toybox-sd", "--weights", "0.5"], 2, "behind a colon"),
+        (["--base", "toybox-sd", "--like", str(style)], 2, "not both"),
+    ):
+        refused = command(*asked, "--force", *options)
+        assert (refused.code, says in refused.line) == (code, True), refused.err
+    picture.with_suffix(".txt").unlink()
+    assert "lacks 2.txt" in command(*asked, "--force", "--base", "toybox-sd").line
+
+
 @pytest.mark.parametrize("weight", ["1e300", "-1e39", "1001", "inf"])
 def test_weights_that_make_no_sense_are_refused(command: Command, cat: Path, out: Path, weight: str) -> None:
     for adapters in ([f"{cat}:{weight}", cat], [cat, cat, "--weights", weight], [f"{cat}:{weight}"]):

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 @options.like
 @click.option("--lossy", is_flag=True, help="Leave out what the layout has no place for; the result says what.")
 @options.dtype
-@click.option("--device", default="cpu", show_default=True, metavar="DEVICE", help="Where to compute: cpu, cuda.")
+@options.device
 @click.option("--keep-originals", is_flag=True, help="Keep what is changed in OUTPUT.originals, for --undo.")
 @click.option("--undo", is_flag=True, help="Write what BASE, a result of lorry bake, was made from.")
 @click.option("--base", "made_from", metavar="BASE", help="Where that is now, for --undo: a path, or a name.")

@@ -30,7 +30,7 @@ from lorry.cli.output import echo, echo_json, note, progress
 )
 @click.option("--full", is_flag=True, help="Hold every difference in full, none at low rank.")
 @click.option("--only-low-rank", is_flag=True, help="Leave out biases, norms and new words, which have no rank.")
-@ranks.device
+@options.device
 @options.dtype
 @ranks.report_file
 @ranks.plot_file

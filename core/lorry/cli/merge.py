@@ -8,14 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lorry.cli import options
+from lorry.cli import learning, options
 from lorry.cli.output import columns, count, echo, echo_json, note, progress
 from lorry.errors import InvalidArgument
-from lorry.ir.adapter import Adapter
 
 if TYPE_CHECKING:
-    from lorry.compose.solve import Solution
-    from lorry.ops.base import Base
     from lorry.ops.merge import MergedLayer
 
 _SHOWN = 12
@@ -50,8 +47,10 @@ def _list_methods(context: click.Context, _: click.Parameter, wanted: bool) -> N
 )
 @click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Set an option of the method.")
 @options.weights
-@click.option("--like", metavar="ADAPTER", help="Learn the weights with which the result comes closest to this one.")
-@click.option("--by-layer", is_flag=True, help="With --like, learn a weight for every module of every adapter.")
+@learning.like
+@learning.pictures
+@learning.by_layer
+@learning.steps
 @click.option(
     "--rank", type=click.IntRange(1), help="Cut every layer to this rank in the best way, and say what that costs."
 )
@@ -59,6 +58,7 @@ def _list_methods(context: click.Context, _: click.Parameter, wanted: bool) -> N
 @click.option("--to", "target", metavar="FORMAT", help="Format of the result; that of the first adapter if not given.")
 @options.dtype
 @click.option("--report", is_flag=True, help="Show where the adapters meet, and what became of every layer.")
+@options.device
 @options.partial
 @options.recipe
 @options.force
@@ -70,12 +70,15 @@ def command(
     settings: tuple[str, ...],
     weights: tuple[str, ...],
     like: str | None,
+    pictures: str | None,
     by_layer: bool,
+    steps: int,
     rank: int | None,
     base: str | None,
     target: str | None,
     dtype: str | None,
     report: bool,
+    device: str,
     partial: bool,
     recipe_file: str | None,
     force: bool,
@@ -91,7 +94,7 @@ def command(
     from lorry.ops.merge import Merging, main_dialect
     from lorry.ops.output import check_outputs
     from lorry.ops.read import open_adapter
-    from lorry.ops.recipe import header, keep_recipe, told_adapter
+    from lorry.ops.recipe import header, keep_recipe
     from lorry.ops.selection import to_text
     from lorry.ops.write import save
 
@@ -99,19 +102,21 @@ def command(
     opened = open_base(base) if base else None
     pairs = [(open_adapter(path, base=opened), weight) for path, weight in map(options.with_strength, adapters)]
     chosen = dict(_setting(each) for each in settings)
-    if by_layer and not like:
-        raise InvalidArgument("--by-layer says how to learn weights; say from what with --like")
-    target_adapter = open_adapter(like, base=opened) if like else None
-    solved = _learned(pairs, target_adapter, weights, by_layer, opened) if target_adapter else None
-    weights = tuple(map(to_text, solved.weights)) if solved else weights
-    work = Merging(pairs, method, weights=weights, options=chosen, rank=rank, base=opened, partial=partial)
+    learned = learning.learn_weights(
+        pairs, weights, like=like, pictures=pictures, every=by_layer, turns=steps, base=opened, device=device
+    )
+    if learned:
+        weights, pairs = tuple(map(to_text, learned.found.weights)), [(adapter, 1.0) for adapter, _ in pairs]
+    work = Merging(
+        pairs, method, weights=weights, options=chosen, rank=rank, base=opened, device=device, partial=partial
+    )
     layers = list(progress(work.run(), work.total, "merging"))
     merged = work.finish()
     if not merged.layers and not merged.tokens:  # no file says that it is empty on purpose
         raise InvalidArgument("every weight is 0; nothing would be left")
     met = interference(pairs, weights=weights, base=opened) if report and len(pairs) > 1 else None
     wanted = target or main_dialect(pairs[0][0])
-    told = work.recipe(wanted, dtype) | ({"like": told_adapter(target_adapter)} if target_adapter else {})
+    told = {**work.recipe(wanted, dtype), **(learned.recipe if learned else {})}
     saved = save(merged, output, wanted, dtype=dtype, force=force, metadata=header(told))
     if recipe_file:
         names = [options.with_strength(each)[0] for each in adapters]
@@ -127,7 +132,7 @@ def command(
                 "tokens": sorted(merged.tokens),
                 "tensors_written": saved.tensors,
                 "max_error": max((each.error for each in layers), default=0.0),
-                **({"learned": list(weights), "distance": solved.error} if solved else {}),
+                **({"learned": list(weights), **learned.told} if learned else {}),
                 **({"meetings": as_dicts(met)} if met else {}),
                 **({"merged": [_as_dict(each) for each in layers]} if report else {}),
             }
@@ -139,8 +144,8 @@ def command(
         from lorry.cli.meetings import show
 
         show(met, [str(path) for path in adapters], top=_SHOWN)
-    if solved:
-        _show_learned(adapters, solved)
+    if learned:
+        learned.show(adapters)
     made = f"{count(len(merged.layers), 'module')}, {count(saved.tensors, 'tensor')}{_worst(layers)}"
     echo(f"{saved.path}: {count(len(pairs), 'adapter')} merged by {method}, {made}")
     if saved.renamed:
@@ -149,23 +154,6 @@ def command(
     if full:
         size = "as large as the weights themselves; --rank N makes low-rank layers"
         note(f"{count(full, 'layer')} became full differences, {size}")
-
-
-def _learned(
-    pairs: Sequence[tuple[Adapter, float]], target: Adapter, weights: Sequence[str], by_layer: bool, base: Base | None
-) -> Solution:
-    from lorry.compose.solve import solve
-
-    if weights or any(weight != 1 for _, weight in pairs):
-        raise InvalidArgument("--like learns the weights; give none, neither with --weights nor behind a colon")
-    return solve([adapter for adapter, _ in pairs], target, by_layer=by_layer, base=base)
-
-
-def _show_learned(names: Sequence[str], solved: Solution) -> None:
-    for name, weights in zip(names, solved.weights, strict=True):
-        low, high = min(weights.values()), max(weights.values())
-        echo(f"{name}: weight {low:.4g}" if low == high else f"{name}: weights from {low:.4g} to {high:.4g}")
-    echo(f"relative distance from the target: {solved.error:.4g}")
 
 
 def _worst(layers: Sequence[MergedLayer]) -> str:

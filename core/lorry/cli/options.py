@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,20 @@ recipe: Decorator = click.option(
     metavar="FILE",
     help="Write how it was made into this file too, for lorry run-recipe.",
 )
+inputs: Decorator = click.option(
+    "--input",
+    "inputs",
+    multiple=True,
+    metavar="NAME=PATH",
+    help="Where an input or model of a recipe is, by the name that the recipe has for it.",
+)
+find_in: Decorator = click.option(
+    "--find-in",
+    multiple=True,
+    metavar="FOLDER",
+    type=click.Path(exists=True, file_okay=False),
+    help="Search this folder and those in it for the digests that a recipe tells.",
+)
 weights: Decorator = click.option(
     "--weights",
     multiple=True,
@@ -42,6 +56,24 @@ dtype: Decorator = click.option(
     type=click.Choice(["F32", "F16", "BF16"]),
     help="Round the numbers to this; kept as they are if not given.",
 )
+
+
+device: Decorator = click.option(
+    "--device", default="cpu", show_default=True, help="Where to compute: auto, cpu, cuda …"
+)
+
+
+def named_paths(given: Iterable[str]) -> dict[str, Path]:
+    """Split "NAME=PATH"s; raise InvalidArgument for what is none."""
+    named = {}
+    for text in given:
+        name, sign, path = text.partition("=")
+        if not sign or not name or not path:
+            raise InvalidArgument(
+                f"--input {text} says nothing; write NAME=PATH, as in cat.safetensors=my/cat.safetensors"
+            )
+        named[name] = Path(path)
+    return named
 
 
 def with_strength(text: str) -> tuple[str, float]:

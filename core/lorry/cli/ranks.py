@@ -26,7 +26,6 @@ error: Decorator = click.option(
 size: Decorator = click.option(
     "--size", metavar="BYTES", help="Spread this size over the layers, where it keeps most: 50MB."
 )
-device: Decorator = click.option("--device", default="cpu", show_default=True, help="auto, cpu, cuda …")
 report_file: Decorator = click.option(
     "--report", "report_file", type=click.Path(), help="Write what became of every layer into this JSON file."
 )

@@ -20,7 +20,7 @@ from lorry.cli.output import count, echo, echo_json, progress
 @click.option("--ratio", type=float, metavar="N", help="Keep the singular values above the largest one / N.")
 @ranks.size
 @options.base
-@ranks.device
+@options.device
 @options.dtype
 @options.partial
 @ranks.report_file
