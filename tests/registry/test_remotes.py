@@ -11,10 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
-import boto3  # type: ignore[import-untyped]
 import pytest
 from click.testing import CliRunner
-from moto.server import ThreadedMotoServer
 
 import lorry
 from lorry.cli import cli
@@ -26,6 +24,7 @@ from lorry_registry.reference import Reference
 from lorry_registry.remotes import transfer
 from lorry_registry.remotes.address import open_remote
 from lorry_registry.remotes.folder import FolderRemote
+from tests.support.s3 import environment, new_place, serving
 
 from . import oci
 from .helpers import data_manifest, write_lora
@@ -37,11 +36,8 @@ CAT = Reference.parse("demo/cat")
 @pytest.fixture(scope="session")
 def s3() -> Iterator[str]:
     """A server that speaks S3."""
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
+    with serving() as endpoint:
+        yield endpoint
 
 
 @pytest.fixture(params=["file", "s3", "oci_strict", pytest.param("oci_debian", marks=oci.INSTALLED)])
@@ -57,17 +53,9 @@ def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
             monkeypatch.setattr("lorry_registry.remotes.oci.remote.SETTLE", 60)
         return f"oci://{request.getfixturevalue(request.param)}/test-{abs(hash(str(tmp_path)))}"
     endpoint = request.getfixturevalue("s3")
-    for name, value in {
-        "AWS_ENDPOINT_URL": endpoint,
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_REGION": "us-east-1",
-        "AWS_ALLOW_HTTP": "true",
-    }.items():
+    for name, value in environment(endpoint).items():
         monkeypatch.setenv(name, value)
-    bucket = f"bucket-{abs(hash(str(tmp_path)))}"
-    boto3.client("s3", endpoint_url=endpoint).create_bucket(Bucket=bucket)
-    return f"s3://{bucket}/adapters"
+    return new_place(endpoint, f"bucket-{abs(hash(str(tmp_path)))}")
 
 
 @pytest.fixture
