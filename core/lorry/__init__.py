@@ -48,6 +48,8 @@ if TYPE_CHECKING:
     from lorry.plugin.backend import Request as Request
     from lorry.plugin.host import Host as Host
     from lorry.plugin.host import host as host
+    from lorry.recipe.reading import read_recipe as read_recipe
+    from lorry.recipe.running import run_recipe as run_recipe
 
     open = open_adapter  # noqa: A001  the front door's own word for it; an import would not count as exported
 
@@ -60,15 +62,16 @@ _WHERE = {
     "convert_base": "lorry.ops.convert_base", "diff": "lorry.ops.diff", "extract": "lorry.ops.extract",
     "resize": "lorry.ops.resize", "identify": "lorry.ops.read", "merge": "lorry.ops.merge",
     "open": "lorry.ops.read:open_adapter", "open_base": "lorry.ops.base", "registry": "lorry.ops.registry",
-    "run": "lorry.ops.run", "save": "lorry.ops.write", "undo_bake": "lorry.ops.undo",
-    "validate": "lorry.ops.validate", "write_base": "lorry.ops.write_base",
+    "read_recipe": "lorry.recipe.reading", "run": "lorry.ops.run", "run_recipe": "lorry.recipe.running",
+    "save": "lorry.ops.write", "undo_bake": "lorry.ops.undo", "validate": "lorry.ops.validate",
+    "write_base": "lorry.ops.write_base",
 }  # fmt: skip
 
 __all__ = [
     "Adapter", "BakedModule", "Base", "Finding", "Host", "Identity", "Layer", "LorryError", "ModulePath", "Request",
     "TensorRef", "Token", "Verdict", "bake", "bake_module", "convert", "convert_base", "diff", "extract", "host",
-    "identify", "merge", "open", "open_base", "registry", "resize", "run", "save", "undo_bake", "validate",
-    "write_base",
+    "identify", "merge", "open", "open_base", "read_recipe", "registry", "resize", "run", "run_recipe", "save",
+    "undo_bake", "validate", "write_base",
 ]  # fmt: skip
 
 

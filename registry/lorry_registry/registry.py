@@ -17,6 +17,7 @@ from lorry_registry.semver import Version
 from lorry_registry.store import LocalStore, Resolved
 
 if TYPE_CHECKING:
+    from lorry.recipe.comparing import Compared
     from lorry_registry.ancestry import Made
     from lorry_registry.bundle.carry import Export, Import
     from lorry_registry.fsck import Fault
@@ -156,6 +157,15 @@ class Registry:
         from lorry_registry.verify import verify
 
         return verify(self.store, self.resolve(reference))
+
+    def replay(
+        self, reference: str, *, inputs: Mapping[str, str | Path] | None = None, find_in: Iterable[str | Path] = ()
+    ) -> Compared:
+        """Make a version again by its recipe, and compare the tensors; see `lorry_registry.replay`."""
+        from lorry_registry.replay import replay
+
+        given = {name: Path(path) for name, path in (inputs or {}).items()}
+        return replay(self.store, self.resolve(reference), inputs=given, find_in=[Path(each) for each in find_in])
 
     def versions(self, adapter: str) -> tuple[Version, ...]:
         """Return the versions of "namespace/name", lowest first; raise NotFound where there are none."""

@@ -32,6 +32,7 @@ COMMANDS: Mapping[str, str] = {
     "resize": "Change the ranks of an adapter.",
     "merge": "Make one adapter of several.",
     "bake": "Add adapters to a base model's weights.",
+    "run-recipe": "Make what a recipe says, step by step.",
     "diff": "Compare two adapters layer by layer.",
     "generate": "Draw pictures with adapters attached.",
     "plugins": "List plugins and what they provide.",

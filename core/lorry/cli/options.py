@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from lorry.errors import InvalidArgument
 from lorry.ir.strength import checked_strength
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]

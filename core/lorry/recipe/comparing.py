@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from lorry.errors import LorryError, VerificationFailed
 from lorry.ops.diff import diff
@@ -37,15 +37,24 @@ class Compared(NamedTuple):
         """Tell whether nothing differs but by rounding."""
         return self.exact or (self.error is not None and self.error <= self.tolerance)
 
-    def check(self, made: Path) -> None:
-        """Raise VerificationFailed where it is something else."""
+    def check(self, what: str) -> None:
+        """Raise VerificationFailed where it is something else; `what` begins the message."""
         if not self.same:
-            by = f"by a relative error of {self.error:.2g}, " if self.error is not None else ""
+            by = f"by a relative error of {self.error:.2g} ({self.tolerance:g} is tolerated), " if self.error else ""
             raise VerificationFailed(
-                f"{made} is written, and differs from what the recipe made before, {by}its tensors being {self.found} "
-                f"and not {self.expected}: were other versions of lorry or torch, another device or number of threads "
-                "at work?"
+                f"{what} is not what the recipe made before: it differs {by}its tensors being {self.found} and not "
+                f"{self.expected}; were other versions of lorry or torch, another device or number of threads at work?"
             )
+
+    def in_words(self) -> str:
+        """Say for people how a result that is the same compares."""
+        if self.exact:
+            return f"every tensor as before ({self.found[:19]}…)"
+        return f"as before but for rounding: relative error {self.error:.2g}, {self.tolerance:g} is tolerated"
+
+    def told(self) -> dict[str, Any]:
+        """Tell programs how it compares."""
+        return {**self._asdict(), "exact": self.exact}
 
 
 def compare(read: Read, made: Path, plugins: Host) -> Compared | None:

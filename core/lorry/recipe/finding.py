@@ -75,7 +75,7 @@ class Finder:
             if all(found):
                 paths = tuple(path for path, _ in filter(None, found))
                 return self._found(paths, next(where for _, where in filter(None, found)), wanted)
-            tried += ["stores by digest", *(f"below {folder}" for folder in (self.folder.resolve(), *self.below))]
+            tried += ["stores by digest", f"beside {self.folder.resolve()}", *(f"below {each}" for each in self.below)]
         if wanted.recipe is not None:
             return None
         looked = f" (looked at {'; '.join(tried)})" if tried else ""

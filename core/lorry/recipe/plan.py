@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from lorry.recipe.document import Input, Model, Recipe, canonical
 from lorry.recipe.finding import Finder, Found
@@ -15,13 +16,15 @@ from lorry.recipe.finding import Finder, Found
 class Step:
     """One operation: its recipe, and where each input and model comes from: found, or made by another step.
 
-    `id` is a hash of the recipe and of the content of all that goes in: steps of one id make the same tensors.
+    `id` is a hash of the recipe and of the content of all that goes in: steps of one id make the same tensors. `file`
+    is the name that the result had when it was made before, so that whoever takes it tells the same; "" for none.
     """
 
     id: str
     recipe: Recipe
     inputs: tuple[Found | Step, ...]
     models: Mapping[str, Found | Step]
+    file: str = ""
 
     @property
     def name(self) -> str:
@@ -45,21 +48,22 @@ def plan(recipe: Recipe, finder: Finder) -> tuple[Step, ...]:
     return tuple(steps.values())
 
 
-def _step(recipe: Recipe, finder: Finder, steps: dict[str, Step]) -> Step:
+def _step(recipe: Recipe, finder: Finder, steps: dict[str, Step], file: str = "") -> Step:
     inputs = tuple(_input(each, finder, steps) for each in getattr(recipe, "inputs", ()))
     models = {
         name: _model(getattr(recipe, name), finder, steps, folder_only=name == "like")
         for name in ("tuned", "base", "like")
         if isinstance(getattr(recipe, name, None), Model)
     }
-    step = Step(id=_id(recipe, inputs, models), recipe=recipe, inputs=inputs, models=models)
+    step = Step(id=_id(recipe, inputs, models), recipe=recipe, inputs=inputs, models=models, file=file)
     return steps.setdefault(step.id, step)
 
 
 def _input(wanted: Input, finder: Finder, steps: dict[str, Step]) -> Found | Step:
     named = wanted.adapter or wanted.files
     found = finder.adapter(wanted) if named or wanted.recipe is None else None
-    return found or _step(_nested(wanted), finder, steps)
+    file = wanted.adapter if wanted.adapter in wanted.files and len(Path(wanted.adapter).parts) == 1 else ""
+    return found or _step(_nested(wanted), finder, steps, file)
 
 
 def _model(wanted: Model, finder: Finder, steps: dict[str, Step], *, folder_only: bool) -> Found | Step:

@@ -92,13 +92,18 @@ class Running:
         folder = self.folder / step.id
         if step is self.steps[-1] or not folder.is_dir():
             return None
-        return next((path for path in folder.iterdir() if path.name.startswith(step.name)), None)
+        return next((path for path in folder.iterdir() if not path.name.startswith(".")), None)
 
     def run(self) -> Iterator[Step]:
         """Do every step that is not finished, and yield each when it is."""
         for step in self.steps:
             if not self.finished(step):
-                self._do(step)
+                try:
+                    self._do(step)
+                except BaseException:
+                    if not any(path.is_file() for path in self.folder.rglob("*")):
+                        remove(self.folder)
+                    raise
             yield step
 
     def finish(self) -> Ran:
@@ -109,7 +114,7 @@ class Running:
         remove(self.folder)
         compared = compare(self.read, self.output, self._plugins)
         if compared:
-            compared.check(self.output)
+            compared.check(f"{self.output} is written, and")
         return Ran(self.output, self.steps, compared)
 
     def _do(self, step: Step) -> None:
@@ -127,7 +132,7 @@ class Running:
         def place(format: str | None) -> Path:  # noqa: A002  the word people use
             if last:
                 return self.output
-            return folder / f"{step.name}{self._suffix(step, format, base)}"
+            return folder / (step.file or f"{step.name}{self._suffix(step, format, base)}")
 
         job = Job(
             adapters=adapters,
@@ -135,7 +140,7 @@ class Running:
             tuned=tuned,
             like=self._paths(like)[0] if like else None,
             place=place,
-            unfinished=folder / "extraction",
+            unfinished=folder / ".extraction",
             device=self._device,
             force=self._force if last else True,
             watch=self._watch,

@@ -11,15 +11,29 @@ from lorry_registry.commands import arguments
 
 @click.command("verify")
 @arguments.reference
+@click.option("--replay", is_flag=True, help="Make it again by its recipe too, and compare the tensors.")
+@options.inputs
+@options.find_in
 @options.as_json
-def command(reference: str, as_json: bool) -> None:
-    """Read every byte of a version again; exit 8 and name the files where one is not as it was published."""
+def command(reference: str, replay: bool, inputs: tuple[str, ...], find_in: tuple[str, ...], as_json: bool) -> None:
+    """Read every byte of a version again; exit 8 and name the files where one is not as it was published.
+
+    With --replay it is made again from what it was made of, which is found by digest in the registry, in any folder
+    named, or by the names given; exit 8 where other tensors come out. Nothing is changed.
+    """
     from lorry_registry import Registry
 
-    manifest = Registry().verify(reference)
+    if (inputs or find_in) and not replay:
+        raise click.UsageError("--input and --find-in say where a recipe finds what it needs: say --replay too.")
+    registry = Registry()
+    manifest = registry.verify(reference)
+    compared = registry.replay(reference, inputs=options.named_paths(inputs), find_in=find_in) if replay else None
     if as_json:
         files = [{"path": file.path, "size": file.size, "sha256": file.sha256} for file in manifest.files]
-        echo_json({"reference": str(manifest.reference), "manifest": manifest.digest(), "files": files})
+        told = {"reference": str(manifest.reference), "manifest": manifest.digest(), "files": files}
+        echo_json(told | ({"replayed": compared.told()} if compared else {}))
         return
     held = f"{count(len(manifest.files), 'file')}, {arguments.size(sum(file.size for file in manifest.files))}"
     echo(f"{manifest.reference} is intact: its manifest and {held}")
+    if compared:
+        echo(f"made again by its recipe: {compared.in_words()}")

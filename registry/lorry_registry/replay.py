@@ -1,0 +1,68 @@
+"""Replaying: making a version again by its recipe, from what it was made of, and comparing the tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path, PurePosixPath
+
+from lorry.errors import InvalidArgument
+from lorry.ops.tensor_digest import digest_of
+from lorry.ops.write import chosen
+from lorry.plugin.host import Host, host
+from lorry.recipe.comparing import Compared, compare_with
+from lorry.recipe.document import Recipe
+from lorry.recipe.finding import Finder
+from lorry.recipe.plan import plan
+from lorry.recipe.reading import Read, parse
+from lorry.recipe.running import Running
+from lorry_registry import durable
+from lorry_registry.manifest import Manifest
+from lorry_registry.store import LocalStore, Resolved
+from lorry_registry.view import adapter_files, file_of_digest
+
+
+def replay(
+    store: LocalStore,
+    resolved: Resolved,
+    *,
+    inputs: Mapping[str, Path] | None = None,
+    find_in: Sequence[Path] = (),
+    device: str = "cpu",
+) -> Compared:
+    """Make a version again from its parents, found by digest whatever became of their names, and compare the tensors.
+
+    Raises InvalidArgument where it has no recipe that lorry can follow, NotFound naming the digest of a parent that is
+    neither here nor in `inputs` or `find_in`, and VerificationFailed where something else comes out.
+    """
+    manifest, plugins = store.manifest(resolved), host()
+    if manifest.lineage is None or not manifest.lineage.recipe:
+        raise InvalidArgument(f"{resolved.reference} has no recipe, so that it cannot be made again")
+    recipe = parse(manifest.lineage.recipe, f"what {resolved.reference} tells of how it was made")
+    stored = partial(file_of_digest, store)
+    store.layout.prepare()
+    with durable.draft(store.layout.drafts) as folder:
+        folder.mkdir()
+        finder = Finder(plugins=plugins, folder=folder, given=inputs or {}, below=find_in, stored=stored)
+        made = folder / _name(manifest, recipe, plugins)
+        run = Running(Read(recipe, folder), plan(recipe, finder), made, device=device, plugins=plugins)
+        for _ in run.run():
+            pass
+        digests = [file.tensor_digest for file in manifest.files if file.tensor_digest]
+        found = digest_of(made, plugins)
+        expected = found if found in digests else digests[0]
+        compared = compare_with(expected, made, adapter_files(store, resolved), plugins)
+    compared.check(f"{resolved.reference}, made again,")
+    return compared
+
+
+def _name(manifest: Manifest, recipe: Recipe, plugins: Host) -> str:
+    """Return what the result is called: as it was published, for a token may go by that name, unless it is a folder."""
+    published = next(PurePosixPath(file.path).name for file in manifest.files if file.tensor_digest)
+    format = recipe.output.format if recipe.op != "bake" else None  # noqa: A001  the word people use
+    suffixes = chosen(format, plugins)[1].suffixes if format else (PurePosixPath(published).suffix,)
+    return (
+        published
+        if PurePosixPath(published).suffix in suffixes
+        else f"{PurePosixPath(published).stem}{next(iter(suffixes), '')}"
+    )
