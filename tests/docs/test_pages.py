@@ -24,6 +24,7 @@ PAGES = [
     "docs/how-to/merge.md",
     "docs/how-to/bake.md",
     "docs/how-to/publish-and-pull.md",
+    "docs/how-to/carry-versions.md",
 ]
 
 COMMENT = re.compile(r"\s#.*")  # shlex would take the # of an address for one too

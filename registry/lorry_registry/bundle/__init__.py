@@ -1,0 +1,1 @@
+"""Bundles: versions in one file, to be carried where no network goes."""

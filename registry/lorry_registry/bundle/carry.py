@@ -1,0 +1,109 @@
+"""Versions into a bundle, and out of one: a push to it and a clone from it, of several at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from lorry.errors import InvalidArgument, InvalidFile, NotFound
+from lorry.ops.output import check_target, replacing
+from lorry_registry.ancestry import ancestry
+from lorry_registry.bundle.bundle import Bundle, open_bundle
+from lorry_registry.manifest import Manifest
+from lorry_registry.reference import LATEST, Alias, Reference
+from lorry_registry.remotes.transfer import Cloned, clone, push
+from lorry_registry.semver import Version
+from lorry_registry.store import LocalStore, Resolved
+
+
+class Kept(NamedTuple):
+    """An alias that was not taken from a bundle, since it stands for another version here."""
+
+    alias: Reference
+    here: Version
+    there: Version
+
+
+def with_parents(store: LocalStore, chosen: Iterable[Resolved]) -> list[Resolved]:
+    """Return versions and all published ones they were made from, each once, by name and version."""
+    found = {digest: name.name for each in chosen for digest, name in ancestry(store, each).items()}
+    published = (_published(store, name, digest) for digest, name in found.items())
+    return sorted(
+        (each for each in published if each), key=lambda each: (each.reference.adapter, each.reference.exact())
+    )
+
+
+class Export:
+    """Writes versions to a file, step by step, with what is said of them and the aliases that stand for them."""
+
+    def __init__(self, store: LocalStore, chosen: Iterable[Resolved], path: Path, *, force: bool = False) -> None:
+        self.versions = list(dict.fromkeys(chosen))
+        self._store, self._path, self._force = store, path, force
+        check_target(path, force=force)
+
+    def run(self) -> Iterator[Resolved]:
+        """Yield each version as it is ready; the file is there at the end. Raises what `push` raises."""
+        with replacing(self._path, force=self._force) as draft:
+            bundle = Bundle(str(self._path))
+            for each in self.versions:
+                push(self._store, each, bundle.remote(each.reference.adapter), self._aliases(each.reference))
+                yield each
+            bundle.write(draft)
+
+    def _aliases(self, reference: Reference) -> list[Alias]:
+        aliases = self._store.records(reference).aliases()
+        return [Alias(name) for name, version in aliases.items() if version == reference.exact() and name != LATEST]
+
+
+class Import:
+    """Brings every version of a bundle into the registry, step by step.
+
+    Every byte of the file is checked before any of it is in, and each version by `lorry validate` before it is. What is
+    in before an interruption stays, whole, and the same import goes on from there. An alias that stands for another
+    version here stays as it is: see `kept`.
+    """
+
+    def __init__(self, store: LocalStore, path: Path) -> None:
+        self._store, self._bundle = store, open_bundle(path)
+        self.versions = [
+            Reference.parse(adapter).at(version)
+            for adapter in sorted(self._bundle.tags)
+            for version in sorted(map(Version.parse, self._bundle.remote(adapter).versions()))
+        ]
+        self.kept: list[Kept] = []
+
+    def run(self) -> Iterator[Cloned]:
+        """Yield each version as it is in; raise what `clone` raises."""
+        self._bundle.verify()
+        for reference in self.versions:
+            self._check(reference)
+        for reference in self.versions:
+            yield clone(self._store, self._bundle.remote(reference.adapter), reference)
+        for adapter in self._bundle.tags:
+            for alias, version in self._bundle.remote(adapter).aliases().items():
+                self._take(Reference.parse(adapter).at(Alias(alias)), Version.parse(version))
+
+    def _check(self, reference: Reference) -> None:
+        remote = self._bundle.remote(reference.adapter)
+        digest = remote.manifest(str(reference.exact())) or ""
+        for file in Manifest.from_bytes(self._bundle.small(digest)).files:
+            if remote.size(file.sha256) != file.size:
+                raise InvalidFile(
+                    f"{self._bundle.name} lacks {file.path} of {reference}: no blob is sha256:{file.sha256}"
+                )
+
+    def _take(self, alias: Reference, there: Version) -> None:
+        here = self._store.records(alias).alias(Alias(str(alias.selector)))
+        if here is None:
+            self._store.set_alias(alias, there)
+        elif here != there and str(alias.selector) != LATEST:
+            self.kept.append(Kept(alias, here, there))
+
+
+def _published(store: LocalStore, name: str, digest: str) -> Resolved | None:
+    try:
+        found = store.resolve(Reference.parse(name))
+    except (InvalidArgument, NotFound):
+        return None
+    return found if found.digest == digest else None
