@@ -10,11 +10,13 @@ from lorry.plugin import Command, Store, hookimpl
 LORRY_API = 1
 
 _COMMANDS = {
+    "add": "Bring other people's adapters in.",
     "alias": "Move or list the names that stand for versions.",
     "base": "Give base models on this machine a name.",
     "clone": "Bring a version in from another place.",
     "deprecate": "Warn whoever uses a version.",
     "export": "Write versions to a file.",
+    "doctor": "Look at what lorry has around it.",
     "fsck": "Check every byte of the registry, and mend it.",
     "gc": "Delete what no version holds.",
     "import": "Bring the versions of a file in.",
@@ -24,6 +26,7 @@ _COMMANDS = {
     "outdated": "Tell which versions could be newer.",
     "publish": "Publish an adapter as a version that never changes.",
     "pull": "Copy a version's files out of the registry.",
+    "quarantine": "Handle what was not let in.",
     "push": "Put a version in another place.",
     "search": "Find adapters by words, base and kind.",
     "serve-hub": "Serve the registry by the Hugging Face Hub's protocol.",
