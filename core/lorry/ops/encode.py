@@ -39,6 +39,11 @@ class _Spelt(NamedTuple):
     spelled: Spelled
     target: Target
 
+    @property
+    def shared(self) -> Mapping[str, str]:
+        """Slots that all modules have in common, by key."""
+        return self.spelled.spelling.shared
+
 
 class Encoder:
     """Writes one adapter in one dialect.
@@ -58,6 +63,7 @@ class Encoder:
         self._kinds = {kind.name: kind for kind in grammar.kinds}
         self._returning = style is not None
         self._facts = grammar.dialect.facts(TensorMap(tensors={}, metadata=adapter.metadata))
+        self._known: dict[tuple[str, str], list[tuple[Spelled, set[str]]]] = {}
         self.lost: dict[str, str] = {}
         """What the dialect cannot hold, by layer or token, with the reason."""
 
@@ -78,10 +84,10 @@ class Encoder:
             if owner != each.named.path.component:
                 self.lost[path] = f"{stem} is the name of a module of {owner} already"
                 continue
-            made = self._slots(*each)
-            shared = each.spelled.spelling.shared
-            if any(key in tensors and not (key in shared and tensors[key].same(ref)) for key, ref in made.items()):
-                self.lost[path] = f"{min(made.keys() & tensors.keys())} is the name of another layer already"
+            made = self._slots(each, stem)
+            twice = made.keys() & tensors.keys()
+            if twice and not all(key in each.shared and tensors[key].same(made[key]) for key in twice):
+                self.lost[path] = f"{min(twice)} is the name of another layer already"
             else:
                 tensors |= made
         tokens = self._tokens()
@@ -173,8 +179,9 @@ class Encoder:
         present: dict[str, set[str]] = {}
         for path in self._adapter.layers:
             present.setdefault(path.component, set()).add(path.name)
+        naming = {component: self._naming(component) for component in present}
         for path, layers in self._adapter.layers.items():
-            prefix, scheme = self._naming(path.component)
+            prefix, scheme = naming[path.component]
             target = self._grammar.covering(path.component, scheme, path.name, present[path.component])
             if target is None:
                 self.lost[str(path)] = f"{self._grammar.dialect.title} has no name for it"
@@ -201,32 +208,37 @@ class Encoder:
 
     def _spelled(self, kind: Kind, parts: Mapping[str, Layer], param: str) -> Spelled | str:
         """Choose the first spelling that holds every part, or say that there is none."""
-        for each in self._grammar.spelled:
-            if each.kind is not kind or each.spelling.param != param:
-                continue
+        for each, known in self._spellings(kind, param):
             written = [each.spelling.write(layer, self._facts) for layer in parts.values()]
-            known = {*each.spelling.slots.values(), *each.spelling.shared.values()}
-            if all(layer is not None and layer.slots.keys() <= known for layer in written):
+            if all(layer is not None and known.issuperset(layer.slots) for layer in written):
                 return each
         slots = {slot for layer in parts.values() for slot in layer.slots}
         return f"it does not spell {kind.title} layers with {', '.join(sorted(slots))} of a {param}"
 
-    def _slots(self, named: NamedLayer, spelled: Spelled, target: Target) -> dict[str, TensorRef]:
-        """Return the tensors of one layer by their keys."""
-        spelling, layer = spelled.spelling, spelled.spelling.write(named.layer, self._facts)
+    def _spellings(self, kind: Kind, param: str) -> list[tuple[Spelled, set[str]]]:
+        """Return the dialect's spellings of a kind of layer, with the slots that each can hold."""
+        known = kind.name, param
+        if known not in self._known:
+            self._known[known] = [
+                (each, {*each.spelling.slots.values(), *each.spelling.shared.values()})
+                for each in self._grammar.spelled
+                if each.kind is kind and each.spelling.param == param
+            ]
+        return self._known[known]
+
+    def _slots(self, each: _Spelt, stem: str) -> dict[str, TensorRef]:
+        """Return the tensors of one layer by their keys, of which `stem` is the part before the suffix."""
+        named, spelling = each.named, each.spelled.spelling
+        layer = spelling.write(named.layer, self._facts)
         if layer is None:
-            self.lost[str(named.path)] = f"{spelled.kind.title} has no such spelling once its parts are joined"
+            self.lost[str(named.path)] = f"{each.spelled.kind.title} has no such spelling once its parts are joined"
             return {}
         shared = {slot: key for key, slot in spelling.shared.items()}
-        made = {
-            shared.get(slot) or self._grammar.key(named.prefix, target, spelling.suffix(slot)): ref
-            for slot, ref in layer.slots.items()
-        }
+        made = {shared.get(slot) or f"{stem}.{spelling.suffix(slot)}": ref for slot, ref in layer.slots.items()}
         if ALPHA in spelling.slots.values() and self._with_alpha(layer):
             rank = named.rank or 1  # where there is none, no alpha is taken for anything
             dtype = self._style.alpha.get(repr(layer.scale * rank), next(iter(layer.slots.values())).dtype)
-            key = self._grammar.key(named.prefix, target, spelling.suffix(ALPHA))
-            made[key] = _alpha(layer.scale, rank, dtype, self._style.alpha_shape)
+            made[f"{stem}.{spelling.suffix(ALPHA)}"] = _alpha(layer.scale, rank, dtype, self._style.alpha_shape)
         return made
 
     def _with_alpha(self, layer: Layer) -> bool:

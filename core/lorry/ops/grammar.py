@@ -42,6 +42,7 @@ class Grammar:
 
     def __init__(self, dialect: Dialect, base: BaseModel, kinds: tuple[Kind, ...]) -> None:
         self.dialect, self.base, self.kinds = dialect, base, kinds
+        self._tables: dict[tuple[str, str], NameTable | None] = {}
 
     @cached_property
     def spelled(self) -> tuple[Spelled, ...]:
@@ -109,10 +110,6 @@ class Grammar:
                         break
         return found
 
-    def key(self, prefix: str, target: Target, suffix: str) -> str:
-        """Spell a key."""
-        return f"{self.stem(prefix, target)}.{suffix}"
-
     def stem(self, prefix: str, target: Target) -> str:
         """Spell the part of a key before the suffix."""
         return f"{self._lead(prefix)}{target.name}"
@@ -127,10 +124,10 @@ class Grammar:
 
         Where several fused modules hold it, the first one whose parts are all `present`, else the first one.
         """
-        found = self.base.component(component)
-        if found is None:
-            return None
-        targets = list(name_table(found, scheme, self.dialect.separator).covering(module))
+        table = self._table(component, scheme)
+        targets = list(table.covering(module)) if table else []
+        if len(targets) == 1:
+            return targets[0]
         whole = (target for target in targets if all(part in present for part in target.parts))
         return next(whole, targets[0] if targets else None)
 
@@ -147,6 +144,13 @@ class Grammar:
         encoders = [each for each in self.base.components if each.embedding]
         naming = next((each.naming.get("embedding") for each in encoders if each.name == component), None)
         return naming.prefixes[0] if naming and (named or len(encoders) > 1) else ""
+
+    def _table(self, component: str, scheme: str) -> NameTable | None:
+        known = component, scheme
+        if known not in self._tables:
+            found = self.base.component(component)
+            self._tables[known] = name_table(found, scheme, self.dialect.separator) if found else None
+        return self._tables[known]
 
     @cached_property
     def _behind(self) -> tuple[tuple[str, tuple[_Modules, ...]], ...]:

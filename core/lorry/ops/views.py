@@ -63,15 +63,16 @@ def join(parts: Sequence[Layer | None], kind: Kind, target: Target) -> Layer | N
     A missing part (None) changes nothing in the base and is joined as zeros.
     """
     first = next(part for part in parts if part is not None)
+    if len(parts) == 1 and not target.flip:
+        return first
     whole = any(slot in kind.whole_slots for part in parts if part is not None for slot in part.slots)
     odd = any(not _divides(ref, (1, 1)) for slot, ref in first.slots.items() if slot in kind.row_slots)
-    if (whole and (len(parts) > 1 or target.flip)) or (odd and target.flip):
+    if whole or (odd and target.flip):
         return None
     if len(parts) == 1:
-        slots = {
-            slot: flip(ref) if target.flip and slot in kind.row_slots else ref for slot, ref in first.slots.items()
-        }
-        return replace(first, slots=slots)
+        return replace(
+            first, slots={slot: flip(ref) if slot in kind.row_slots else ref for slot, ref in first.slots.items()}
+        )
     present = [part for part in parts if part is not None]
     if not _proportional(parts, kind, target):
         return None
@@ -82,9 +83,7 @@ def join(parts: Sequence[Layer | None], kind: Kind, target: Target) -> Layer | N
             if slot in first.slots
         }
         return replace(first, slots={**first.slots, **rows})
-    if kind.join is None:
-        return None
-    return kind.join(parts, _rows(parts, kind, target))
+    return kind.join(parts, _rows(parts, kind, target)) if kind.join else None
 
 
 def unjoined(adapter: Adapter, kinds: Mapping[str, Kind]) -> Adapter:

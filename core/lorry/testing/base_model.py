@@ -154,7 +154,7 @@ def each_dialect_spells_a_module_in_one_way(each: Table) -> None:
                 target = spoken.covering(component.name, naming.schemes[0], name) if naming else None
                 if naming is None or target is None:
                     continue
-                stem = spoken.key(naming.prefixes[0], target, "x").removesuffix(".x")
+                stem = spoken.stem(naming.prefixes[0], target)
                 places = spoken.places(stem)
                 own = [place.target.parts for place in places if place.component == component.name]
                 expect(own == [target.parts], f"{dialect.name}: {stem!r} is read as {own}, not as {list(target.parts)}")
