@@ -118,7 +118,7 @@ def _change(repository: HubRepository, key: str, value: dict[str, Any]) -> Chang
 
 def _plain(repository: HubRepository, path: str, text: object) -> Entry:
     try:
-        data = base64.b64decode(str(text), validate=True)
+        data = base64.b64decode(text if isinstance(text, str) else "=", validate=True)
     except (binascii.Error, ValueError) as error:
         raise InvalidArgument(f"the content of {path} is not base64") from error
     repository.store.layout.prepare()

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from lorry.errors import NotFound
+from lorry.errors import NotFound, VerificationFailed
 from lorry_registry.blobs import Content
 from lorry_registry.hub.commits import EMPTY, Commit
 from lorry_registry.hub.repository import MAIN, Repository, repositories
@@ -68,11 +68,14 @@ class HubRepository:
         return tagged or version_id(newest)
 
     def find(self, revision: str) -> Commit | None:
-        """Return the commit that a branch, a tag or an id names."""
+        """Return the commit that a branch, a tag or an id names; raise VerificationFailed where it is damaged."""
         if found := self._commit(revision):
             return found
         commit_id = self.main() if revision == MAIN else {**self.tags(), **self.branches()}.get(revision.lower())
-        return self._commit(commit_id) if commit_id else None
+        found = self._commit(commit_id) if commit_id else None
+        if commit_id and found is None:
+            raise VerificationFailed(f"{self.id}: commit {commit_id}, which {revision} names, is missing; lorry fsck")
+        return found
 
     def commit(self, revision: str) -> Commit:
         """Return the commit that a branch, a tag or an id names; raise NotFound."""

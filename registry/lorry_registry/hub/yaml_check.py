@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-_LARGEST = 1 << 20
+_LARGEST = 64 << 10
 _FENCE = "---"
 
 
@@ -27,11 +27,11 @@ def front_matter(text: str) -> dict[str, Any]:
     lines = text.removeprefix("\ufeff").splitlines()
     if not lines or lines[0].rstrip() != _FENCE:
         return {}
-    if len(text) > _LARGEST:
-        raise ValueError(f"a card of more than {_LARGEST:,} characters")
     end = next((number for number, line in enumerate(lines[1:], start=1) if line.rstrip() == _FENCE), None)
     if end is None:
         raise ValueError("the front matter has no end: a line of three dashes is missing")
+    if sum(map(len, lines[1:end])) > _LARGEST:
+        raise ValueError(f"front matter of more than {_LARGEST:,} characters")
     try:
         # Not yaml.load of a full loader: _Plain makes plain values alone.
         found = yaml.load("\n".join(lines[1:end]), Loader=_Plain)  # noqa: S506

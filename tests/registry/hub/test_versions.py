@@ -16,7 +16,7 @@ from lorry_registry import Registry
 from tests.registry.helpers import write_lora
 from tests.support.hub_server import HubServer
 
-from .conftest import Client
+from .calls import Client
 
 LOADING = Path(__file__).with_name("loading.py")
 ROOT = "pytorch_lora_weights.safetensors"

@@ -1,0 +1,71 @@
+"""Commits: of many on one parent exactly one goes in, and what is sent is what is kept."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+
+import pytest
+
+from lorry_registry import Registry
+from tests.support.hub_server import hub_server
+
+from .calls import REPOSITORY, Client, commit, file, head, line, upload
+
+
+def test_bytes_that_are_not_the_announced_ones_are_not_kept(made: Client, registry: Registry) -> None:
+    data = b"weights" * 1000
+    oid = hashlib.sha256(data).hexdigest()
+    for wrong in (data[:-1] + b"!", data[:-1], data + b"!", b""):
+        assert upload(made, data, wrong).status == 422
+    assert not registry.store.blobs.path(oid).exists()
+    assert list(registry.store.layout.drafts.iterdir()) == []
+    assert commit(made, line("lfsFile", path="w.bin", oid=oid, algo="sha256", size=len(data))).status == 400
+    assert upload(made, data).status == 200
+    assert commit(made, line("lfsFile", path="w.bin", oid=oid, algo="sha256", size=len(data))).status == 200
+
+
+def test_of_sixteen_commits_on_one_parent_exactly_one_goes_in(made: Client) -> None:
+    parent, found = head(made), list[int]()
+
+    def race(number: int) -> None:
+        found.append(commit(made, file("a.txt", b"%d" % number), parent=parent).status)
+
+    racers = [threading.Thread(target=race, args=(number,)) for number in range(16)]
+    for each in racers:
+        each.start()
+    for each in racers:
+        each.join()
+    assert sorted(found) == [200, *[412] * 15]
+    assert len(made("GET", f"{REPOSITORY}/commits/main").json) == 2
+
+
+def test_commits_without_a_parent_all_go_in(made: Client) -> None:
+    racers = [threading.Thread(target=commit, args=(made, file(f"{number}.txt"))) for number in range(8)]
+    for each in racers:
+        each.start()
+    for each in racers:
+        each.join()
+    assert len(made("GET", REPOSITORY).json["siblings"]) == 8
+
+
+def test_two_servers_share_one_home(made: Client) -> None:
+    with hub_server(made.hub.home) as second:
+        other = Client(second)
+        parent = head(made)
+        assert commit(made, file("a.txt"), parent=parent).status == 200
+        assert head(other) == head(made) != parent
+        assert commit(other, file("b.txt"), parent=parent).status == 412
+        assert commit(other, file("b.txt")).status == 200
+        assert head(other) == head(made)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "status", "got"),
+    [("bytes=0-3", 206, b"0123"), ("bytes=6-", 206, b"6789"), ("bytes=-2", 206, b"89"), ("bytes=10-", 416, None)],
+)
+def test_ranges(made: Client, wanted: str, status: int, got: bytes | None) -> None:
+    commit(made, file("a.txt", b"0123456789"))
+    answer = made("GET", "/alice/cat/resolve/main/a.txt", headers={"Range": wanted})
+    assert answer.status == status
+    assert got is None or answer.body == got
