@@ -12,6 +12,7 @@ import pytest
 from lorry.errors import InvalidFile
 from lorry.ir.file_sink import PIECE, write_file
 from lorry.ir.tensor import Segment, TensorRef, from_bytes
+from lorry.ir.watch import watched
 
 BLOCK = 4096
 
@@ -91,3 +92,26 @@ def test_a_disk_too_full_is_told_before_anything_is_read(tmp_path: Path) -> None
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert not source.asked
+
+
+class Tally:
+    """A watch that adds up what it is told."""
+
+    def __init__(self) -> None:
+        self.expected: list[int] = []
+        self.done: list[int] = []
+
+    def expect(self, size: int, /) -> None:
+        self.expected.append(size)
+
+    def advance(self, size: int, /) -> None:
+        self.done.append(size)
+
+
+def test_every_byte_is_seen_go_by(tmp_path: Path) -> None:
+    size = 3 * PIECE + 5
+    tally = Tally()
+    with watched(tally):
+        write_file(tmp_path / "watched", b"head", [tensor(Counted(), size - 4)])
+    write_file(tmp_path / "unwatched", b"head", [])
+    assert (tally.expected, sum(tally.done), max(tally.done)) == ([size], size, PIECE)

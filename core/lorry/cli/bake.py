@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from lorry.cli import options
-from lorry.cli.output import count, echo, echo_json, note
+from lorry.cli.output import bytes_progress, count, echo, echo_json, note
 
 if TYPE_CHECKING:
     from lorry.ops.bake import Baked
@@ -85,7 +85,10 @@ def command(
     pairs = [(open_adapter(path, base=opened), strength) for path, strength in map(options.with_strength, adapters)]
     baked = bake(opened, pairs, dtype=dtype, device=device, partial=partial)
     try:
-        done = write_base(baked, output, layout=layout, like=like, originals=keep_originals, lossy=lossy, force=force)
+        with bytes_progress("baking"):
+            done = write_base(
+                baked, output, layout=layout, like=like, originals=keep_originals, lossy=lossy, force=force
+            )
     except BaseException as error:
         for told in getattr(error, "__notes__", ()):
             note(told)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from lorry.cli import options
-from lorry.cli.output import count, echo, echo_json, note
+from lorry.cli.output import bytes_progress, count, echo, echo_json, note
 
 
 @click.command("convert-base")
@@ -49,9 +49,10 @@ def command(
     from lorry.plugin.host import host
 
     opened = open_base(base)
-    done = convert_base(
-        opened, output, layout, like=like, shard_size=shard_size, verify=verify, lossy=lossy, force=force
-    )
+    with bytes_progress("writing"):
+        done = convert_base(
+            opened, output, layout, like=like, shard_size=shard_size, verify=verify, lossy=lossy, force=force
+        )
     title = host().base_models()[opened.id].title
     if as_json:
         echo_json(

@@ -6,9 +6,13 @@ import math
 import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, TypeVar
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import click
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
 
 T = TypeVar("T")
 
@@ -83,6 +87,37 @@ def progress(items: Iterable[T], total: int, what: str) -> Iterator[T]:
         for item in items:
             yield item
             bar.advance(task)
+
+
+@contextmanager
+def bytes_progress(what: str) -> Iterator[None]:
+    """Show a bar of the bytes that are copied and written inside, on stderr where that is a terminal; none under -q."""
+    if _quiet() or not sys.stderr.isatty():
+        yield
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+    from lorry.ir.watch import watched
+
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    bar = Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True)
+    with bar, watched(_Bar(bar, bar.add_task(what, total=0))):
+        yield
+
+
+class _Bar(NamedTuple):
+    """The `lorry.ir.watch.Watch` of a bar of rich's."""
+
+    bar: Progress
+    task: TaskID
+
+    def expect(self, size: int, /) -> None:
+        task = next(each for each in self.bar.tasks if each.id == self.task)
+        self.bar.update(self.task, total=(task.total or 0) + size)
+
+    def advance(self, size: int, /) -> None:
+        self.bar.advance(self.task, size)
 
 
 def _quiet() -> bool:

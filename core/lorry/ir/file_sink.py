@@ -20,6 +20,7 @@ from threading import Thread
 from typing import NamedTuple
 
 from lorry.ir.tensor import MemorySource, Segment, TensorRef, opened
+from lorry.ir.watch import Watch, watch
 
 PIECE = 8 << 20
 """Bytes in a piece: a multiple of what any disk wants to be written at a time."""
@@ -44,21 +45,23 @@ def write_file(path: Path, head: bytes, tensors: Iterable[TensorRef]) -> None:
     """
     pieces = deque(_pieces([Segment(MemorySource(head), 0, len(head)), *(s for ref in tensors for s in ref.segments)]))
     size = pieces[-1].start + pieces[-1].size if pieces else 0
+    watcher = watch()
+    watcher.expect(size)
     with path.open("xb") as file:
         _reserve(file.fileno(), size)
     if len(pieces) <= _THREADS:
-        _fill(os.open(path, _PLAIN), pieces)
+        _fill(os.open(path, _PLAIN), pieces, watcher)
     else:
-        _share(path, pieces)
+        _share(path, pieces, watcher)
     os.truncate(path, size)  # the last block was written whole
 
 
-def _share(path: Path, pieces: deque[_Piece]) -> None:
+def _share(path: Path, pieces: deque[_Piece], watcher: Watch) -> None:
     errors: list[BaseException] = []
 
     def work() -> None:
         try:
-            _fill(_open(path), pieces)
+            _fill(_open(path), pieces, watcher)
         except BaseException as error:  # noqa: BLE001  raised below, in the thread that asked
             pieces.clear()  # so that the others end too
             errors.append(error)
@@ -73,7 +76,7 @@ def _share(path: Path, pieces: deque[_Piece]) -> None:
         raise errors[0]
 
 
-def _fill(handle: int, pieces: deque[_Piece]) -> None:
+def _fill(handle: int, pieces: deque[_Piece], watcher: Watch) -> None:
     """Write pieces until none is left, and close the file; the last one is filled up with zeros to a whole block."""
     buffer = memoryview(mmap.mmap(-1, PIECE))  # begins where a block of memory does
     with os.fdopen(handle, "r+b", buffering=0) as file:
@@ -92,6 +95,7 @@ def _fill(handle: int, pieces: deque[_Piece]) -> None:
             written = 0
             while written < size:
                 written += file.write(buffer[written : size + -size % _BLOCK])
+            watcher.advance(size)
 
 
 def _pieces(segments: Iterable[Segment]) -> Iterator[_Piece]:
