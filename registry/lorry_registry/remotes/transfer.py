@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from lorry.errors import Conflict, NotFound, UpstreamFailed, VerificationFailed
+from lorry.errors import Conflict, InvalidArgument, NotFound, UpstreamFailed, VerificationFailed
 from lorry.plugin.remote import Remote
 from lorry_registry import durable
 from lorry_registry.admission import admit
@@ -40,9 +40,11 @@ def push(store: LocalStore, resolved: Resolved, remote: Remote, aliases: Sequenc
     """Put a version in a remote; return whether it is new there. What is there already is not sent again.
 
     What is said of it here (yanked, deprecated) is said there too, and "latest" moves as it does here. Raises Conflict
-    where the remote has that version with other content, VerificationFailed where a blob here is damaged, and
-    InvalidFile for what nobody could clone.
+    where the remote has that version with other content, VerificationFailed where a blob here is damaged,
+    InvalidFile for what nobody could clone, and InvalidArgument for the alias "latest", which moves by itself there.
     """
+    if Alias(LATEST) in aliases:
+        raise InvalidArgument(f"{LATEST} is the highest stable version there, always; leave that alias out")
     version = resolved.reference.exact()
     manifest = store.manifest(resolved)
     _refuse_other(resolved, remote)

@@ -1,0 +1,234 @@
+"""One repository of the Hub: its commits, branches, tags and files, asked for through huggingface_hub.
+
+Downloads are our own: the client checks no sha256 and does not go on where another process ended. The token goes to
+the endpoint alone: the client's HTTP library leaves it out where a redirect leads to another host.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from http import HTTPStatus
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lorry.errors import InvalidFile, NotFound, UpstreamFailed, VerificationFailed
+from lorry_registry.remotes.hub.errors import said, status, told
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
+
+MAIN = "main"
+_TIMEOUT = 30.0
+
+
+class HubRepository:
+    """The repository "owner/name" at HF_ENDPOINT, whether or not it is there."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._small: dict[tuple[str, str], bytes | None] = {}
+
+    @cached_property
+    def _api(self) -> HfApi:
+        from huggingface_hub import HfApi
+
+        return HfApi(endpoint=os.environ.get("HF_ENDPOINT", "").rstrip("/") or None, library_name="lorry")
+
+    def private(self) -> bool | None:
+        """Return whether only some people may see it; None where it is not there, or hidden from this token."""
+        try:
+            with told(self.name):
+                return bool(self._api.model_info(self.name).private)
+        except NotFound:
+            return None
+
+    def create(self, *, private: bool) -> None:
+        """Make the repository where there is none."""
+        with told(self.name):
+            self._api.create_repo(self.name, private=private, exist_ok=True)
+
+    def tags(self) -> Mapping[str, str]:
+        """Return the commit that each tag stands for; raise NotFound where there is no repository."""
+        with told(self.name):
+            return {tag.name: tag.target_commit for tag in self._api.list_repo_refs(self.name).tags}
+
+    def commit_of(self, revision: str) -> str | None:
+        """Return the id of the commit that a branch, tag or commit id stands for; None where there is none."""
+        try:
+            with told(self.name):
+                return self._api.model_info(self.name, revision=revision).sha
+        except NotFound:
+            return None
+
+    def files(self, commit: str) -> Sequence[str]:
+        """Return the paths of a commit's files."""
+        with told(self.name):
+            return self._api.list_repo_files(self.name, revision=commit)
+
+    def read(self, path: str, commit: str, start: int = 0) -> Iterator[bytes]:
+        """Yield a file's bytes from `start` on; go on where a connection was cut as long as bytes come.
+
+        What `small_file` has fetched is not fetched again. Raises NotFound.
+        """
+        if data := self._small.get((path, commit)):
+            yield data[start:]
+            return
+        while True:
+            before = start
+            try:
+                for chunk in self._stream(path, commit, start):
+                    start += len(chunk)
+                    yield chunk
+            except UpstreamFailed:
+                if start == before:
+                    raise
+            else:
+                return
+
+    def small_file(self, path: str, commit: str, most: int) -> bytes | None:
+        """Return a file's bytes, None where the commit has none; raise VerificationFailed for more than `most`.
+
+        It is fetched once: commits never change.
+        """
+        if (path, commit) not in self._small:
+            try:
+                self._small[path, commit] = self._whole(path, commit, most)
+            except NotFound:
+                self._small[path, commit] = None
+        return self._small[path, commit]
+
+    def commit(
+        self, branch: str, parent: str, message: str, files: Mapping[str, Path | bytes], gone: Sequence[str] = ()
+    ) -> str | None:
+        """Put files on a branch and take others off it, in one commit; return its id.
+
+        None where the branch no longer stands at `parent`: somebody else was quicker, and nothing was changed.
+        """
+        from huggingface_hub import CommitOperationAdd, CommitOperationDelete
+        from huggingface_hub.errors import HfHubHTTPError
+
+        operations: list[CommitOperationAdd | CommitOperationDelete] = [
+            *(CommitOperationDelete(path_in_repo=path, is_folder=False) for path in gone),
+            *(
+                CommitOperationAdd(path_in_repo=path, path_or_fileobj=each if isinstance(each, bytes) else str(each))
+                for path, each in files.items()
+            ),
+        ]
+        summary, _, description = message.partition("\n\n")
+        with told(self.name), _bars_on_terminals():
+            try:
+                return self._api.create_commit(
+                    self.name,
+                    operations,
+                    commit_message=summary,
+                    commit_description=description,
+                    revision=branch,
+                    parent_commit=parent,
+                ).oid
+            except HfHubHTTPError as error:
+                if status(error) == HTTPStatus.PRECONDITION_FAILED:
+                    return None
+                if status(error) == HTTPStatus.NOT_FOUND and "xet-write-token" in str(error):
+                    raise UpstreamFailed(
+                        f"hf://{self.name}: this Hub has no xet storage; set HF_HUB_DISABLE_XET=1 and push again"
+                    ) from error
+                raise
+            except RuntimeError as error:  # what an upload failed of, as a whole; hf_xet tells nothing but this
+                cause = error.__cause__
+                if isinstance(cause, OSError):
+                    raise cause from error
+                raise UpstreamFailed(f"hf://{self.name}: {said(error)}; push again") from error
+            except ValueError as error:  # the client's word for a README.md that the Hub does not take
+                raise InvalidFile(f"hf://{self.name} does not take README.md: {said(error)}") from error
+
+    def tag(self, name: str, commit: str) -> bool:
+        """Give a commit a tag; return whether it is new: one of that name stays."""
+        from huggingface_hub.errors import HfHubHTTPError
+
+        with told(self.name):
+            try:
+                self._api.create_tag(self.name, tag=name, revision=commit)
+            except HfHubHTTPError as error:
+                if status(error) == HTTPStatus.CONFLICT:
+                    return False
+                raise
+        return True
+
+    def branch(self, name: str, commit: str) -> None:
+        """Make a branch at a commit, unless there is one of that name."""
+        with told(self.name):
+            self._api.create_branch(self.name, branch=name, revision=commit, exist_ok=True)
+
+    def drop_branch(self, name: str) -> None:
+        """Take a branch away; its commits stay where they have tags."""
+        from huggingface_hub.errors import HfHubHTTPError
+
+        with told(self.name):
+            try:
+                self._api.delete_branch(self.name, branch=name)
+            except HfHubHTTPError as error:
+                if status(error) != HTTPStatus.NOT_FOUND:
+                    raise
+
+    def too_busy(self, turns: int) -> UpstreamFailed:
+        """Return the error for somebody who was never first."""
+        return UpstreamFailed(f"hf://{self.name}: others were quicker {turns} times; try again")
+
+    def _whole(self, path: str, commit: str, most: int) -> bytes:
+        data = bytearray()
+        for chunk in self.read(path, commit):
+            data += chunk
+            if len(data) > most:
+                raise VerificationFailed(f"hf://{self.name}: {path} has more than {most:,} bytes, and is not read")
+        return bytes(data)
+
+    def _stream(self, path: str, commit: str, start: int) -> Iterator[bytes]:
+        """Yield a file's bytes from `start` on, over one connection."""
+        from huggingface_hub import hf_hub_url
+        from huggingface_hub.utils import (  # type: ignore[attr-defined]
+            build_hf_headers,
+            hf_raise_for_status,
+            http_stream_backoff,
+        )
+
+        url = hf_hub_url(self.name, path, revision=commit, endpoint=self._api.endpoint)
+        asked = {"Accept-Encoding": "identity", **({"Range": f"bytes={start}-"} if start else {})}
+        headers = build_hf_headers(library_name="lorry", headers=asked)
+        with told(self.name):
+            cut: Exception | None = None
+            with http_stream_backoff("GET", url, headers=headers, timeout=_TIMEOUT) as response:
+                hf_raise_for_status(response)
+                passed = 0 if response.status_code == HTTPStatus.PARTIAL_CONTENT else start
+                try:
+                    for chunk in response.iter_bytes():
+                        wanted = chunk[passed:]
+                        passed = max(0, passed - len(chunk))
+                        if wanted:
+                            yield wanted
+                except Exception as error:  # noqa: BLE001  the client would take what is raised here for its own, and ask again
+                    cut = error
+            if cut:
+                raise cut
+
+
+@contextmanager
+def _bars_on_terminals() -> Iterator[None]:
+    """Let the client draw its progress bars where somebody sees them."""
+    from huggingface_hub.utils import (  # type: ignore[attr-defined]
+        are_progress_bars_disabled,
+        disable_progress_bars,
+        enable_progress_bars,
+    )
+
+    if sys.stderr.isatty() or are_progress_bars_disabled():
+        yield
+        return
+    disable_progress_bars()
+    try:
+        yield
+    finally:
+        enable_progress_bars()
