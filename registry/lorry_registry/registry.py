@@ -17,6 +17,8 @@ from lorry_registry.semver import Version
 from lorry_registry.store import LocalStore, Resolved
 
 if TYPE_CHECKING:
+    from lorry_registry.adding.add import Outcome, Wishes
+    from lorry_registry.adding.quarantine import Quarantine
     from lorry.recipe.comparing import Compared
     from lorry_registry.ancestry import Made
     from lorry_registry.bundle.carry import Export, Import
@@ -97,6 +99,31 @@ class Registry:
         with made as draft:
             draft.publish(moved)
             return Resolved(draft.manifest.reference, draft.digest)
+
+    def add(
+        self, sources: Sequence[str | Path], reference: str | None = None, wishes: Wishes | None = None
+    ) -> Iterator[Outcome]:
+        """Bring other people's adapters in, from files, folders and addresses; see `lorry_registry.adding.add`.
+
+        With `reference`, an exact one, all sources are the files of that version.
+        """
+        from lorry_registry.adding.add import Wishes, add
+
+        target = Reference.parse(reference) if reference else None
+        return add(self.store, [str(each) for each in sources], target, wishes or Wishes())
+
+    @property
+    def quarantine(self) -> Quarantine:
+        """What `add` has not let in."""
+        from lorry_registry.adding.quarantine import Quarantine
+
+        return Quarantine(self.store.layout)
+
+    def accept(self, name: str, reference: str | None = None) -> Resolved:
+        """Publish what waits in quarantine under an id; raise VerificationFailed for what was rejected."""
+        from lorry_registry.adding.add import accept
+
+        return accept(self.store, self.quarantine.get(name), Reference.parse(reference) if reference else None)
 
     def resolve(self, reference: str) -> Resolved:
         """Find the exact version a reference means; raise NotFound, warn of one that is yanked or deprecated."""

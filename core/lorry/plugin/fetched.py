@@ -7,6 +7,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
+PART = ".part"
+"""The ending of what a fetch has not finished: the next one of that address finds it in its folder, and goes on."""
+
 _NOTHING: Mapping[str, Mapping[str, str]] = MappingProxyType({})
 
 

@@ -1,0 +1,194 @@
+"""Adding: foreign files through quarantine, examined, and published with where they came from."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+from lorry.errors import Conflict, InvalidArgument, LorryError, VerificationFailed
+from lorry.ops.findings import REJECT, WARN
+from lorry.ops.output import remove
+from lorry.plugin.fetched import PART, Facts, Limits
+from lorry.plugin.host import host
+from lorry_registry import durable
+from lorry_registry.adding.convert import CONTAINER
+from lorry_registry.adding.examine import examine
+from lorry_registry.adding.naming import named
+from lorry_registry.adding.origins import Local, Origin, Remote, origins, reason
+from lorry_registry.adding.quarantine import Examined, Quarantine, lawful
+from lorry_registry.blobs import measure
+from lorry_registry.card import Card
+from lorry_registry.index import find_file
+from lorry_registry.publish import drafted
+from lorry_registry.reference import Reference
+from lorry_registry.store import LocalStore, Resolved
+
+ADDED, ALREADY, WAITS, REFUSED = "added", "already here", "waits", "refused"
+
+
+class Wishes(NamedTuple):
+    """How to add: the namespace of what brings no name, whether to let in what is warned of, and what a fetch may take.
+
+    `look_up` says that the stores may be asked over the network what they know of a local file.
+    """
+
+    namespace: str = "foreign"
+    warned: bool = False
+    limits: Limits = Limits()
+    look_up: bool = False
+
+
+class Outcome(NamedTuple):
+    """What became of one adapter.
+
+    outcome: "added" and "already here" (`reference`, `manifest`), "waits" (in quarantine as `id`, until a person
+    decides), "refused" (in quarantine too where it was fetched). why: the worst finding, or what else stands against
+    it. error: where it was refused before it could be examined.
+    """
+
+    source: str
+    outcome: str
+    why: str = ""
+    reference: str = ""
+    manifest: str = ""
+    id: str = ""
+    examined: Examined | None = None
+    error: LorryError | None = None
+
+
+def add(store: LocalStore, sources: Sequence[str], target: Reference | None, wishes: Wishes) -> Iterator[Outcome]:
+    """Bring foreign adapters into the registry, one after the other; yield what became of each.
+
+    With `target`, an exact reference, all sources are the files of that one version; else every file, every adapter
+    below a folder and every address is one for itself. Raises only for what concerns them all.
+    """
+    plugins = host()
+    found = list(origins(sources, plugins, wishes.limits, together=target is not None))
+    if target is not None and len(found) > 1:
+        raise InvalidArgument(f"{target} is one version, and {found[0]} and {found[1]} are two; add them one by one")
+    store.layout.prepare()
+    for origin in found:
+        try:
+            origin.check(plugins)
+            yield _add(store, origin, target, wishes)
+        except LorryError as error:
+            yield Outcome(str(origin), REFUSED, reason(error, origin), error=error)
+
+
+def accept(store: LocalStore, examined: Examined, target: Reference | None = None) -> Resolved:
+    """Publish what waits in quarantine, under its own name or another, and take it out of there.
+
+    It is examined again. Raises VerificationFailed for what is rejected, which nothing lets in.
+    """
+    again = examine(examined.files, examined.facts._replace(hashes={}))
+    if not (lawful(examined) and lawful(again)):
+        worst = examined if not lawful(examined) else again
+        raise VerificationFailed(f"{examined.id} was rejected, and is never let in: {worst.worst}")
+    reference = target or Reference.parse(examined.wanted)
+    resolved = _publish(store, examined, reference)
+    Quarantine(store.layout).rm(examined)
+    return resolved
+
+
+def _add(store: LocalStore, origin: Origin, target: Reference | None, wishes: Wishes) -> Outcome:
+    with _room(store, origin) as room:
+        files, facts = origin.bring(room)
+        if wishes.look_up and isinstance(origin, Local):
+            facts = _looked_up(files, facts, wishes.limits)
+        examined = examine(files, facts)
+        wanted = target or named(wishes.namespace, facts.title or files[0].name, examined.originals[0].sha256)
+        examined = replace(examined, wanted=str(wanted))
+        told = Outcome(str(origin), REFUSED, examined.worst, examined=examined)
+        if examined.verdict == REJECT:
+            # What lies on this machine stays where it is; what was fetched is kept to be looked at.
+            return told._replace(id=Quarantine(store.layout).put(examined) if isinstance(origin, Remote) else "")
+        if target is None and (there := _held(store, examined)):
+            return told._replace(outcome=ALREADY, why="", reference=str(there.reference), manifest=there.digest)
+        if examined.verdict == WARN and not wishes.warned:
+            return told._replace(outcome=WAITS, id=Quarantine(store.layout).put(examined))
+        try:
+            resolved = _publish(store, examined, wanted)
+        except Conflict as error:
+            if target is not None:
+                raise
+            return told._replace(outcome=WAITS, why=str(error), id=Quarantine(store.layout).put(examined))
+        return told._replace(outcome=ADDED, reference=str(resolved.reference), manifest=resolved.digest)
+
+
+@contextmanager
+def _room(store: LocalStore, origin: Origin) -> Iterator[Path]:
+    """Yield a folder for what an origin brings; an address finds there what an interrupted fetch of it left."""
+    if isinstance(origin, Local):
+        with durable.draft(store.layout.drafts) as folder:
+            folder.mkdir()
+            yield folder
+        return
+    from filelock import FileLock, Timeout
+
+    folder = store.layout.drafts / origin.key
+    try:
+        with FileLock(f"{folder}.lock", timeout=0):
+            folder.mkdir(exist_ok=True)
+            try:
+                yield folder
+            finally:
+                if not any(folder.glob(f"*{PART}")):
+                    remove(folder)
+    except Timeout:
+        raise Conflict(f"{origin} is being fetched by another process; wait for that one") from None
+
+
+def _looked_up(files: Sequence[Path], facts: Facts, limits: Limits) -> Facts:
+    """Return what a store knows of a file by its hashes; what side files say stands where it says nothing."""
+    from lorry.ops.hashes import hash_file
+
+    for store in host().stores().values():
+        if not store.look_up:
+            continue
+        module, _, attribute = store.look_up.partition(":")
+        look_up = getattr(importlib.import_module(module), attribute)
+        for file in files:
+            found: Facts | None = look_up(hash_file(file), limits)
+            if found:
+                words = found.trigger_words or facts.trigger_words
+                return found._replace(trigger_words=words, hashes={file.name: dict(*found.hashes.values())})
+    return facts
+
+
+def _held(store: LocalStore, examined: Examined) -> Resolved | None:
+    """Return the lowest version that holds these very files, under whatever name."""
+    weights = [file for file in examined.files if file.suffix.lower() == f".{CONTAINER}"]
+    found = [set(find_file(store, measure(file).sha256)) for file in weights]
+    shared = sorted(set.intersection(*found), key=str) if found else []
+    return Resolved(*shared[0]) if shared else None
+
+
+def _publish(store: LocalStore, examined: Examined, reference: Reference) -> Resolved:
+    facts = examined.facts
+    card = Card(
+        title=facts.title,
+        description=facts.description,
+        license=facts.license,
+        authors=facts.authors,
+        tags=facts.tags,
+        trigger_words=facts.trigger_words,
+    )
+    with drafted(store, reference, examined.files, card=card, recipe=_recipe(examined), foreign=True) as draft:
+        draft.publish()
+        return Resolved(draft.manifest.reference, draft.digest)
+
+
+def _recipe(examined: Examined) -> str:
+    """Say how it came here: from where, which bytes, and what the source claimed of the base."""
+    told = {
+        "op": "import",
+        "files": [each._asdict() for each in examined.originals],
+        "source": examined.facts.source,
+        "base": examined.facts.base,
+    }
+    return json.dumps({name: value for name, value in told.items() if value})

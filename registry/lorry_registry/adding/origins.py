@@ -1,0 +1,152 @@
+"""Where foreign adapters come from: paths of this machine, and addresses that a store fetches."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lorry.errors import InvalidFile, LorryError, UnknownName
+from lorry.ops import sides
+from lorry.ops.batch import find
+from lorry.ops.files import inside
+from lorry.ops.findings import REJECT
+from lorry.ops.read import open_adapter
+from lorry.ops.validate import validate
+from lorry.plugin.fetched import Facts, Fetched, Limits
+from lorry.plugin.host import Host
+from lorry.plugin.store import Store
+from lorry_registry import durable
+from lorry_registry.adding.convert import is_program
+from lorry_registry.adding.examine import PICTURES
+from lorry_registry.blobs import copy
+from lorry_registry.publish import choose
+
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):")
+"""Two letters at least: one is a drive of Windows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Local:
+    """Files of one adapter on this machine; `home` is the folder that they were found below."""
+
+    paths: tuple[Path, ...]
+    home: Path | None = None
+
+    def __str__(self) -> str:
+        return " ".join(map(str, self.paths))
+
+    def check(self, plugins: Host) -> None:
+        """Raise what reading it raises, so that what is no adapter need not be copied to be refused."""
+        if self.home is not None:
+            for path in self.paths:
+                inside(self.home, path)
+        subject = list(self.paths) if len(self.paths) > 1 else self.paths[0]
+        if not any(is_program(file, plugins) for path in self.paths for file in _files(path)):
+            open_adapter(subject, plugins=plugins)
+            return
+        verdict = validate(subject)
+        if verdict.verdict == REJECT:
+            raise InvalidFile(f"{self}: {verdict.findings[0].what}")
+
+    def bring(self, into: Path) -> Fetched:
+        """Copy the files, and the pictures beside a single one, into a folder; what side files say are the facts."""
+        chosen = {Path(name).name: file for name, file in choose(self.paths).items()}
+        if len(self.paths) == 1 and self.paths[0].is_file():
+            chosen |= {file.name: file for file in _pictures(self.paths[0])}
+        for name, file in chosen.items():
+            copy(file, into / name, durable.READ_ONLY)
+        words = [word for path in self.paths if path.is_file() for word in _words(path)]
+        return Fetched(tuple(into / name for name in chosen), Facts("", trigger_words=tuple(dict.fromkeys(words))))
+
+
+@dataclass(frozen=True, slots=True)
+class Remote:
+    """An address that a store fetches."""
+
+    address: str
+    store: Store
+    limits: Limits
+
+    def __str__(self) -> str:
+        return self.address
+
+    @property
+    def key(self) -> str:
+        """Return the name of the folder that an interrupted fetch of this address goes on in."""
+        return f"fetch-{hashlib.sha256(self.address.encode()).hexdigest()[:16]}"
+
+    def check(self, plugins: Host) -> None:
+        """Do nothing: what is there is not known before it is here."""
+
+    def bring(self, into: Path) -> Fetched:
+        """Fetch what is there into a folder; raise InvalidFile where the store kept to no rule of its contract."""
+        module, _, attribute = self.store.fetch.partition(":")
+        fetched: Fetched = getattr(importlib.import_module(module), attribute)(self.address, into, self.limits)
+        for file in fetched.files:
+            if file.parent != into or file.is_symlink() or not file.is_file():
+                raise InvalidFile(f"{self.address}: the store {self.store.name} put {file.name} where it must not")
+        return fetched
+
+
+Origin = Local | Remote
+
+
+def origins(sources: Sequence[str], plugins: Host, limits: Limits, *, together: bool) -> Iterator[Origin]:
+    """Yield where every adapter among `sources` comes from: addresses, files, and below folders every adapter.
+
+    `together` says that all paths are the files of one. Raises NotFound for what is neither a path nor an address,
+    and UnknownName for an address that no store fetches.
+    """
+    fetching = {scheme: each for each in plugins.stores().values() if each.fetch for scheme in each.schemes}
+    paths: list[Path] = []
+    for source in sources:
+        scheme = _scheme(source)
+        if not scheme:
+            paths.append(Path(source).expanduser())
+        elif scheme not in fetching:
+            raise UnknownName("kind of address", scheme, fetching, "a plugin may add one")
+        else:
+            yield Remote(source, fetching[scheme], limits)
+    if together and paths:
+        yield Local(tuple(paths))
+        return
+    for path in paths:
+        for found in find([path], plugins):
+            yield Local((found,), path if path.is_dir() else None)
+
+
+def facts_beside(path: Path) -> Mapping[str, bytes]:
+    """Return the side files of a file of weights, by name."""
+    return {each.name: each.read_bytes() for each in sides.beside(path)}
+
+
+def _files(path: Path) -> Iterable[Path]:
+    return filter(Path.is_file, path.iterdir()) if path.is_dir() else (path,)
+
+
+def _scheme(source: str) -> str:
+    found = _SCHEME.match(source)
+    return found[1].lower() if found and not Path(source).exists() else ""
+
+
+def _words(path: Path) -> Iterator[str]:
+    for name, data in facts_beside(path).items():
+        yield from sides.words(name, data)
+
+
+def _pictures(path: Path) -> Iterator[Path]:
+    """Yield the previews of a file of weights: cat.png and cat.preview.png beside cat.safetensors."""
+    for suffix in PICTURES:
+        for name in (f"{path.stem}{suffix}", f"{path.stem}.preview{suffix}"):
+            picture = path.with_name(name)
+            if picture.is_file() and not picture.is_symlink():
+                yield picture
+
+
+def reason(error: LorryError, origin: Origin) -> str:
+    """Say what an error says, without the path that stands beside it anyway."""
+    return str(error).removeprefix(str(origin)).lstrip(": ")

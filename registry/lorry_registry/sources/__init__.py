@@ -1,0 +1,1 @@
+"""Sources: what brings other people's files from elsewhere."""
