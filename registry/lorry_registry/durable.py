@@ -31,13 +31,34 @@ def draft(folder: Path) -> Iterator[Path]:
 
     What cannot be removed is left to whoever collects garbage: what was done with the draft is done.
     """
-    host = "".join(letter for letter in socket.gethostname().lower() if letter.isalnum())[:16]
-    path = folder / f"{host or 'host'}-{os.getpid()}-{secrets.token_hex(6)}"
+    path = folder / f"{_host()}-{os.getpid()}-{secrets.token_hex(6)}"
     try:
         yield path
     finally:
         with suppress(OSError):
             remove(path)
+
+
+def in_use(path: Path) -> bool:
+    """Tell whether the process that made a draft is alive on this machine; of other machines' drafts, no.
+
+    Its name is its lease: nothing has to be written or taken back, and with its process it ends.
+    """
+    host, _, rest = path.name.partition("-")
+    number = rest.partition("-")[0]
+    if WINDOWS or host != _host() or not number.isdecimal():  # on Windows this signal would end the process
+        return False
+    try:
+        os.kill(int(number), 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:  # another user's
+        return True
+    return True
+
+
+def _host() -> str:
+    return "".join(letter for letter in socket.gethostname().lower() if letter.isalnum())[:16] or "host"
 
 
 def remove(path: Path) -> None:

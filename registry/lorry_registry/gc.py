@@ -3,7 +3,8 @@
 Garbage are blobs that no version holds, drafts, and views of versions that are gone; of what clients of the Hub's
 protocol wrote, commits that nothing names any more, and what those alone hold. What was touched within the
 grace period stays, for somebody may be at work on it: a publish touches the blobs it finds there already, and
-collecting looks once more after it has taken one away.
+collecting looks once more after it has taken one away. Drafts of processes that live stay however old they are. Whoever
+reads a version needs no lease: versions are never deleted, nor what they hold.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ def _held(store: LocalStore) -> frozenset[str]:
 
 def _unneeded(store: LocalStore, held: frozenset[str]) -> Iterator[tuple[str, Path]]:
     yield from (("blob", blob) for blob in _within(store.layout.blobs, "*/*") if blob.name not in held)
-    yield from (("draft", draft) for draft in _within(store.layout.drafts, "*"))
+    yield from (("draft", draft) for draft in _within(store.layout.drafts, "*") if not durable.in_use(draft))
     yield from (("view", view) for view in _within(store.layout.views, "*") if view.name not in held)
     yield from (("commit", commit) for commit in hub.unneeded(store, held))
 

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -14,6 +18,7 @@ from lorry.cli import cli
 from lorry.errors import LorryWarning, VerificationFailed
 from lorry_registry import Registry
 from lorry_registry.blobs import Content, copy
+from lorry_registry.view import adapter_files
 
 from .helpers import publish_bytes
 
@@ -49,6 +54,41 @@ def test_what_was_touched_lately_stays(published: Registry) -> None:
     assert published.gc() == ()
     assert blob.exists()
     assert [each.path for each in published.gc(grace=-60)] == [blob]
+
+
+def test_a_draft_stays_as_long_as_its_process_lives(published: Registry) -> None:
+    """As when somebody publishes, and is asked whether to, and goes home."""
+    code = "import sys; from pathlib import Path; from lorry_registry import durable\n"
+    code += "with durable.draft(Path(sys.argv[1])) as draft: draft.mkdir(); print(draft, flush=True); input()"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, str(published.store.layout.drafts)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert process.stdout
+    draft = Path(process.stdout.readline().decode().strip())
+    os.utime(draft, (LONG_AGO, LONG_AGO))
+    assert published.gc() == ()
+    process.kill()
+    process.communicate()
+    assert [each.path for each in published.gc()] == [draft]
+
+
+def test_who_reads_a_version_is_never_disturbed(published: Registry, lora: Path) -> None:
+    expected, done = lora.read_bytes(), threading.Event()
+
+    def read() -> int:
+        rounds = 0
+        while not done.is_set() or not rounds:
+            (path,) = adapter_files(published.store, published.resolve("demo/cat"))
+            assert path.read_bytes() == expected
+            rounds += 1
+        return rounds
+
+    with ThreadPoolExecutor() as pool:
+        readers = [pool.submit(read) for _ in range(4)]
+        for _ in range(20):
+            published.gc(grace=-60)
+        done.set()
+        assert all(reader.result() for reader in readers)
 
 
 def test_a_version_keeps_its_blobs_however_old_and_yanked_too(published: Registry) -> None:
