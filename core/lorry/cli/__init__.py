@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TextIO
 import click
 
 from lorry import __version__
-from lorry.cli.output import clean, complain, note, shortened
+from lorry.cli.output import clean, complain, note, reason, shortened
 from lorry.errors import LorryError, LorryWarning
 
 if TYPE_CHECKING:
@@ -39,6 +39,9 @@ COMMANDS: Mapping[str, str] = {
 }
 """Commands of core, with the line of help that `lorry --help` shows without importing them."""
 
+
+_NO_MEMORY = "allocate memory"
+"""What torch says where Python would raise MemoryError."""
 
 _CLOSED_PIPE = 141
 """What a shell reports for a program that died of SIGPIPE."""
@@ -191,7 +194,11 @@ def main() -> None:
         complain(str(error))
         code = error.exit_code
     except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
-        complain(f"{where}{error.strerror or error}")
+        complain(reason(error))
+        code = 1
+    except (MemoryError, RuntimeError) as error:
+        if not (isinstance(error, MemoryError) or _NO_MEMORY in str(error)):
+            raise
+        complain("there is not enough memory for this; nothing half-written is left")
         code = 1
     sys.exit(code if isinstance(code, int) else 0)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lorry.cli import options
-from lorry.cli.output import complain, count, echo, echo_json, progress
+from lorry.cli.output import complain, count, echo, echo_json, progress, reason
 from lorry.errors import LorryError, NotFound
 
 if TYPE_CHECKING:
@@ -128,8 +128,8 @@ def _batch(
             place.parent.mkdir(parents=True, exist_ok=True)
             told = _told(write(source, place))
         except (LorryError, OSError) as error:
-            failures.append(str(error))
-            told = {"error": str(error)}
+            failures.append(reason(error))
+            told = {"error": failures[-1]}
         if as_json:
             echo_json({"source": str(source), **told}, indent=None)
         elif "error" not in told:

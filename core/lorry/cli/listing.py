@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from lorry.cli.output import columns, complain, echo_json, progress
+from lorry.cli.output import columns, complain, echo_json, progress, reason
 from lorry.errors import LorryError, NotFound
 
 Told = Mapping[str, Any]
@@ -55,4 +55,4 @@ def _told(tell: Callable[[Path], Told], path: Path) -> Told:
     try:
         return {"path": str(path), **tell(path)}
     except (LorryError, OSError) as error:
-        return {"path": str(path), "error": str(error)}
+        return {"path": str(path), "error": reason(error)}

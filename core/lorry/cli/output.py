@@ -74,6 +74,14 @@ def complain(text: str) -> None:
     click.echo(f"lorry: {shortened(clean(text))}", err=True)
 
 
+def reason(error: Exception) -> str:
+    """Say what an error is about: the system's own ones by their file and reason, without a number."""
+    if not isinstance(error, OSError):
+        return str(error)
+    where = f"{error.filename}: " if error.filename else ""
+    return f"{where}{error.strerror or error}"
+
+
 def progress(items: Iterable[T], total: int, what: str) -> Iterator[T]:
     """Pass `items` on, with a bar on stderr where that is a terminal; none under -q."""
     if _quiet() or not sys.stderr.isatty():
