@@ -23,7 +23,12 @@ from pathlib import Path
 from lorry.errors import Incompatible, InvalidArgument
 from lorry_registry import durable
 
-FORMAT = "1"
+FORMAT = "2"
+_OLDER = ("1",)
+"""Layouts that are read as they are, and become this one when they are first written to.
+
+1: without hub/. What only that holds, a lorry that knows no more than this would collect as garbage.
+"""
 
 
 def default_home() -> Path:
@@ -86,21 +91,30 @@ class Layout:
         """Raise InvalidArgument where the home is no folder, Incompatible where a newer lorry laid it out."""
         if self.home.exists() and not self.home.is_dir():
             raise InvalidArgument(f"{self.home} is a file, and a registry is a folder; point LORRY_HOME at one")
-        mark = self.home / "FORMAT"
-        found = mark.read_text(encoding="ascii", errors="replace").strip() if mark.exists() else FORMAT
-        if found != FORMAT:
+        found = self._found()
+        if found not in {None, FORMAT, *_OLDER}:
             raise Incompatible(
-                f"{self.home} is a registry of layout {found[:20]!r}, this lorry knows {FORMAT}; "
+                f"{self.home} is a registry of layout {str(found)[:20]!r}, this lorry knows {FORMAT}; "
                 "upgrade lorry, or point LORRY_HOME elsewhere"
             )
 
     def prepare(self) -> None:
-        """Make what is missing of a home that is about to be written to."""
+        """Make what is missing of a home that is about to be written to, and an older layout this one.
+
+        An older lorry refuses it from then on. A crash leaves it one or the other: the mark is replaced last, whole.
+        """
         self.check()
         for folder in (self.blobs, self.names, self.drafts):
             durable.make_folder(folder)
-        mark = self.home / "FORMAT"
-        if not mark.exists():
+        found = self._found()
+        if found != FORMAT:
             with durable.draft(self.drafts) as draft:
                 durable.write(draft, f"{FORMAT}\n".encode())
-                durable.put_new(draft, mark)
+                (durable.put if found in _OLDER else durable.put_new)(draft, self.home / "FORMAT")
+
+    def _found(self) -> str | None:
+        """Return the layout that a home is marked with, None where it is not marked yet."""
+        try:
+            return (self.home / "FORMAT").read_text(encoding="ascii", errors="replace").strip()
+        except FileNotFoundError:
+            return None

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import lorry
-from lorry.errors import Incompatible, InvalidFile, VerificationFailed
+from lorry.errors import InvalidFile, VerificationFailed
 from lorry_registry import Registry
 from lorry_registry.index import list_versions
 
@@ -159,14 +159,6 @@ def test_a_line_torn_from_the_log_does_not_take_the_next_one_with_it(published: 
     published.set_alias("demo/cat@stable", "1.0.0")
     history = published.store.records(published.resolve("demo/cat").reference).history()
     assert [entry["event"] for entry in history] == ["publish", "alias", "alias"]
-
-
-@pytest.mark.usefixtures("published")
-def test_a_home_of_a_later_layout_is_refused(home: Path) -> None:
-    (home / "FORMAT").chmod(0o644)
-    (home / "FORMAT").write_text("2\n")
-    with pytest.raises(Incompatible, match="upgrade lorry"):
-        Registry(home)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows keeps no such permissions")
