@@ -57,8 +57,13 @@ def command(
         )
     tokens, token = _tokens(token_file, read_only=read_only)
     settings = Settings(
-        tokens=tokens, anonymous=token_file is None, read_only=read_only, hosts=(*LOOPBACK, host) if loopback else ()
+        tokens=tokens,
+        anonymous=token_file is None,
+        read_only=read_only,
+        hosts=(*LOOPBACK, host) if loopback else (),
+        xet=loopback,
     )
+    server = make_server(settings)
     with listen(host, port) as listener:
         endpoint = address_of(listener)
         if as_json:
@@ -67,7 +72,7 @@ def command(
             echo(f"serving {_home()} at {endpoint}; Ctrl-C stops")
             echo(f"export HF_ENDPOINT={endpoint}")
             echo(f"export HF_TOKEN={token}  # for writing, shown this once") if token else None
-        make_server(settings).run([listener])
+        server.run([listener])
     note("stopped")
 
 

@@ -21,8 +21,8 @@ from lorry.errors import (
 )
 from lorry_registry.hub.commits import Commit, Entry, pointer
 from lorry_registry.hub.hub import HubRepository
-from lorry_registry.hub.versions import CARD
 from lorry_registry.hub.yaml_check import front_matter
+from lorry_registry.remotes.hub.contents import CARD
 
 _STATUS: tuple[tuple[type[LorryError], int], ...] = (
     (NotFound, 404), (Conflict, 409), (AccessDenied, 403), (InvalidArgument, 400), (InvalidFile, 422),

@@ -15,29 +15,20 @@ from lorry_registry.hub.answers import Refusal, error_answer
 from lorry_registry.hub.body_limit import BodyLimit
 from lorry_registry.hub.hub import Hub
 from lorry_registry.hub.links import Links
+from lorry_registry.hub.routes import account, files, history, lfs, listing, repositories, writing, xet
 from lorry_registry.hub.settings import Settings
+from lorry_registry.hub.xet import XetArea, available
 from lorry_registry.store import LocalStore
 
 
 def create_app(settings: Settings) -> FastAPI:
     """Return the application that serves a registry."""
-    from lorry_registry.hub.routes import (
-        account,
-        files,
-        history,
-        lfs,
-        listing,
-        writing,
-    )
-    from lorry_registry.hub.routes import (
-        settings as repository_settings,
-    )
-
     app = FastAPI(title="lorry", docs_url=None, redoc_url=None, openapi_url=None)
     app.state.settings = settings
-    app.state.hub = Hub(LocalStore(settings.home))
+    app.state.hub = hub = Hub(LocalStore(settings.home))
+    app.state.xet = XetArea(hub.store) if settings.xet and available() else None
     app.state.links = Links()
-    for module in (account, listing, history, writing, repository_settings, lfs, files):
+    for module in (account, listing, history, writing, repositories, lfs, xet, files):
         app.include_router(module.router)
     app.add_exception_handler(LorryError, _told)
     app.add_exception_handler(Refusal, _told)

@@ -15,6 +15,7 @@ from lorry_registry.blobs import Content
 from lorry_registry.hub.commits import Commit, Entry, lfs_entry, plain_entry
 from lorry_registry.hub.hub import HubRepository, now
 from lorry_registry.hub.repository import MAIN
+from lorry_registry.hub.xet import XetArea
 from lorry_registry.names import check_path, same_file_key
 
 _MOST_FILES = 10_000
@@ -44,8 +45,8 @@ class Changes:
     changes: tuple[Change, ...]
 
 
-def read_changes(repository: HubRepository, body: bytes) -> Changes:
-    """Read the lines of a commit, and keep the content of plain files as blobs.
+def read_changes(repository: HubRepository, body: bytes, area: XetArea | None = None) -> Changes:
+    """Read the lines of a commit, and keep the content of plain files, and of those in a xet area, as blobs.
 
     Raises InvalidArgument for what is no commit, for a path that could mean another file, and for a file named by
     its sha256 that was not uploaded.
@@ -56,7 +57,7 @@ def read_changes(repository: HubRepository, body: bytes) -> Changes:
         title=str(head.get("summary") or "")[:500],
         message=str(head.get("description") or "")[:10_000],
         parent=_parent(head.get("parentCommit")),
-        changes=tuple(_change(repository, key, value) for key, value in lines if key != "header"),
+        changes=tuple(_change(repository, key, value, area) for key, value in lines if key != "header"),
     )
 
 
@@ -100,7 +101,7 @@ def _parent(text: object) -> str | None:
     return text
 
 
-def _change(repository: HubRepository, key: str, value: dict[str, Any]) -> Change:
+def _change(repository: HubRepository, key: str, value: dict[str, Any], area: XetArea | None) -> Change:
     path = value.get("path")
     if not isinstance(path, str):
         raise InvalidArgument(f"{key[:40]!r} in the commit names no path")
@@ -108,7 +109,7 @@ def _change(repository: HubRepository, key: str, value: dict[str, Any]) -> Chang
         case "file":
             return Change(check_path(path), _plain(repository, path, value.get("content")))
         case "lfsFile":
-            return Change(check_path(path), _uploaded(repository, path, value.get("oid")))
+            return Change(check_path(path), _uploaded(repository, path, str(value.get("oid")), area))
         case "deletedFile":
             return Change(path)
         case "deletedFolder":
@@ -126,12 +127,14 @@ def _plain(repository: HubRepository, path: str, text: object) -> Entry:
     return plain_entry(data)
 
 
-def _uploaded(repository: HubRepository, path: str, oid: object) -> Entry:
+def _uploaded(repository: HubRepository, path: str, oid: str, area: XetArea | None) -> Entry:
     """Return the entry of an uploaded file, and touch its blob, so that it is not collected meanwhile."""
-    blob = repository.store.blobs.path(str(oid))
+    blob = repository.store.blobs.path(oid)
+    if area and not blob.is_file():
+        area.fetch(oid)
     try:
         os.utime(blob)
-        return lfs_entry(Content(str(oid), blob.stat().st_size))
+        return lfs_entry(Content(oid, blob.stat().st_size))
     except FileNotFoundError as error:
         raise InvalidArgument(f"{path} points at sha256 {oid}, which was not uploaded; upload it again") from error
 

@@ -9,8 +9,8 @@ from lorry_registry.blobs import Content
 from lorry_registry.facts import is_pickle
 from lorry_registry.hub.commits import Commit
 from lorry_registry.hub.hub import HubRepository, now
-from lorry_registry.hub.versions import MANIFEST
 from lorry_registry.manifest import Manifest
+from lorry_registry.remotes.hub.versions import MANIFEST
 from lorry_registry.semver import Version
 from lorry_registry.view import ADAPTER_ROLES
 

@@ -51,7 +51,7 @@ def listen(host: str, port: int) -> socket.socket:
         raise InvalidArgument(f"{host!r} is no address of this machine: {error.strerror}") from error
     except OSError as error:
         raise Conflict(f"cannot listen at {host} port {port}: {durable.reason(error)}; try another --port") from error
-    # A socket made of a descriptor knows its protocol, without which asyncio sets no TCP_NODELAY and answers wait 40 ms.
+    # A socket made of a descriptor knows its protocol; else asyncio sets no TCP_NODELAY, and answers wait 40 ms.
     return socket.socket(fileno=listener.detach())
 
 

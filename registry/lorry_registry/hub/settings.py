@@ -17,7 +17,7 @@ class Settings:
 
     anonymous: whether reading public repositories needs no token. hosts: names it answers to, all where empty;
     a page in a browser could otherwise reach a server on the same machine by a name of its own (DNS rebinding).
-    largest_file: bytes.
+    largest_file: bytes. xet: whether clients may upload by xet, which only those on this machine can.
     """
 
     home: Path | None = None
@@ -26,3 +26,4 @@ class Settings:
     read_only: bool = False
     hosts: tuple[str, ...] = ()
     largest_file: int = LARGEST_FILE
+    xet: bool = False

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import subprocess
+import sys
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -69,3 +73,27 @@ def test_ranges(made: Client, wanted: str, status: int, got: bytes | None) -> No
     answer = made("GET", "/alice/cat/resolve/main/a.txt", headers={"Range": wanted})
     assert answer.status == status
     assert got is None or answer.body == got
+
+
+def test_uploads_by_xet(home: Path, registry: Registry, tmp_path: Path) -> None:
+    code = """
+import os, sys, huggingface_hub as hub
+api = hub.HfApi()
+api.create_repo("alice/cat")
+data = os.urandom(3 << 20)
+open(sys.argv[1], "wb").write(data)
+api.upload_file(path_or_fileobj=sys.argv[1], path_in_repo="a.safetensors", repo_id="alice/cat")
+open(sys.argv[1], "ab").write(b"more")
+api.upload_file(path_or_fileobj=sys.argv[1], path_in_repo="a.safetensors", repo_id="alice/cat")
+got = hub.hf_hub_download("alice/cat", "a.safetensors")
+assert open(got, "rb").read() == data + b"more"
+"""
+    pytest.importorskip("hf_xet")
+    with hub_server(home, xet=True) as hub:
+        told = {**os.environ, **hub.environment(tmp_path / "hf"), "HF_HUB_DISABLE_XET": "0"}
+        done = subprocess.run(
+            [sys.executable, "-c", code, tmp_path / "a"], env=told, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr[-2000:]
+        assert not any(each.path.startswith("/lfs/") for each in hub.seen)
+    assert registry.fsck() == ()

@@ -12,6 +12,7 @@ from lorry_registry.hub.commits import Commit
 from lorry_registry.hub.hub import Hub, HubRepository
 from lorry_registry.hub.settings import Settings
 from lorry_registry.hub.tokens import Caller
+from lorry_registry.hub.xet import XetArea
 
 _BEARER = "bearer "
 
@@ -41,8 +42,15 @@ def the_caller(request: Request, settings: Annotated[Settings, Depends(the_setti
     return caller
 
 
+def the_xet_area(request: Request) -> XetArea | None:
+    """Return where clients upload by xet, None where they cannot."""
+    area: XetArea | None = request.app.state.xet
+    return area
+
+
 SettingsGiven = Annotated[Settings, Depends(the_settings)]
 HubGiven = Annotated[Hub, Depends(the_hub)]
+XetGiven = Annotated[XetArea | None, Depends(the_xet_area)]
 CallerGiven = Annotated[Caller | None, Depends(the_caller)]
 
 
