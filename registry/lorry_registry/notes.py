@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from lorry.errors import InvalidFile
+
+_MOST_SIGNATURES = 16
+_MOST_TEXT = 1 << 20
 
 
 class Note(NamedTuple):
@@ -15,11 +18,13 @@ class Note(NamedTuple):
     yanked: the reason; no range, no alias and no bare name finds the version any more, its exact number does.
     deprecated: the reason; it is still found, with a warning.
     replaced_by: the reference to use instead.
+    signatures: what `lorry_registry.signing` made of it, as a list in JSON.
     """
 
     yanked: str | None = None
     deprecated: str | None = None
     replaced_by: str | None = None
+    signatures: str | None = None
 
     @property
     def warns(self) -> bool:
@@ -39,11 +44,21 @@ class Note(NamedTuple):
     def without(self, field: str) -> Note:
         """Return the note with one thing taken back."""
         left = self._replace(**{field: None})
-        return left if left.warns else NOTHING
+        return left if left.warns else Note(signatures=self.signatures)
 
     def joined(self, other: Note) -> Note:
-        """Return the note that says what either says; where both say something of one thing, this one's."""
-        return Note(*(mine if mine is not None else theirs for mine, theirs in zip(self, other, strict=True)))
+        """Return the note that says what either says, signed by both; of two that differ on a thing, this one's."""
+        return Note(**(other.said | self.said)).signed(dict.fromkeys([*self.signed_by, *other.signed_by]))
+
+    @property
+    def signed_by(self) -> list[str]:
+        """The signatures, each a text."""
+        return list(json.loads(self.signatures)) if self.signatures else []
+
+    def signed(self, signatures: Iterable[str]) -> Note:
+        """Return the note with these signatures, the first 16 of them."""
+        kept = list(signatures)[:_MOST_SIGNATURES]
+        return self._replace(signatures=json.dumps(kept) if kept else None)
 
     def __str__(self) -> str:
         said = [("yanked", self.yanked), ("deprecated", self.deprecated)]
@@ -69,7 +84,17 @@ class Note(NamedTuple):
             raise InvalidFile(f"it is no note: {error}") from error
         if not all(text is None or isinstance(text, str) for text in found.values()):
             raise InvalidFile("it is no note: one of its values is not text")
-        return Note(**found)
+        note = Note(**found)
+        _check_signatures(note)
+        return note
+
+
+def _check_signatures(note: Note) -> None:
+    try:
+        if len(note.signatures or "") > _MOST_TEXT or not all(isinstance(each, str) for each in note.signed_by):
+            raise InvalidFile("it is no note: its signatures are too long, or no texts")
+    except (ValueError, TypeError, RecursionError) as error:
+        raise InvalidFile(f"it is no note: its signatures are no list: {error}") from error
 
 
 NOTHING = Note()
