@@ -12,6 +12,7 @@ import dataclasses
 import difflib
 import importlib.metadata
 import inspect
+import json
 import re
 import sys
 import textwrap
@@ -29,6 +30,7 @@ from lorry.ops.findings import CHECKS, MOST
 from lorry.ops.settings import accepts
 from lorry.plugin import BaseModel, Dialect, Kind, Loader, MergeMethod, hookspecs
 from lorry.plugin.host import GROUPS, Host
+from lorry.recipe.document import schema
 from lorry_registry import layout
 
 REFERENCE = Path(__file__).parent / "reference"
@@ -324,6 +326,11 @@ def registry_page() -> str:
     )
 
 
+def recipe_schema() -> str:
+    """Write the JSON schema of recipes, for editors."""
+    return json.dumps(schema(), indent=2, sort_keys=True)
+
+
 PAGES = {
     "cli.md": cli_page,
     "errors.md": errors_page,
@@ -333,6 +340,7 @@ PAGES = {
     "merge-methods.md": merge_methods_page,
     "performance.md": performance_page,
     "python.md": python_page,
+    "recipe-schema.json": recipe_schema,
     "registry.md": registry_page,
     "validate.md": validate_page,
 }
@@ -343,7 +351,7 @@ def main(arguments: Sequence[str]) -> int:
     stale = False
     for name, write in PAGES.items():
         path = REFERENCE / name
-        wanted = f"{MARK}\n\n{write()}\n"
+        wanted = f"{write()}\n" if path.suffix == ".json" else f"{MARK}\n\n{write()}\n"
         found = path.read_text(encoding="utf-8") if path.exists() else ""
         if found == wanted:
             continue

@@ -64,7 +64,7 @@ def test_weights_by_name_for_all_or_for_each(command: Command, cat: Path, dog: P
     file.write_text("# the dog alone\n*=0\n", encoding="utf-8")
     assert command("merge", cat, dog, "-o", out, "--weights", file, "--weights", "unet=0.5", "--force").code == 0
     assert lorry.diff(lorry.open(out), lorry.merge([(lorry.open(dog), 0.5)])).error < 1e-6
-    assert r'"weights":["# the dog alone\n*=0\n","unet=0.5"]' in lorry.open(out).metadata["lorry.recipe"]
+    assert r'"weights":["# the dog alone\n*=0","unet=0.5"]' in lorry.open(out).metadata["lorry.recipe"]
 
 
 def test_full_differences_are_told_and_a_rank_avoids_them(command: Command, cat: Path, dog: Path, out: Path) -> None:

@@ -93,10 +93,9 @@ def _show(steps: tuple[Step, ...], run: Running | None) -> None:
 
 
 def _sources(step: Step) -> list[tuple[str, Found | Step]]:
-    told = getattr(step.recipe, "inputs", ())
     inputs = [
         (f"{each.adapter or 'a recipe'} at {each.weight:g}", source)
-        for each, source in zip(told, step.inputs, strict=True)
+        for each, source in zip(step.recipe.inputs, step.inputs, strict=True)
     ]
     return [*inputs, *step.models.items()]
 

@@ -78,8 +78,8 @@ def to_text(weights: Mapping[ModulePath, float]) -> str:
 def written(spec: str | Selection) -> str:
     """Write down what a SPEC, a file with one in it or a selection says, so that it can be read without the file."""
     if isinstance(spec, Selection):
-        return "".join(f"{rule.where}={rule.weight!r}\n" for rule in spec.rules)
-    return _text(spec)
+        return "\n".join(f"{rule.where}={rule.weight!r}" for rule in spec.rules)
+    return _text(spec).strip()
 
 
 def read_selection(spec: str, base: BaseModel) -> Selection:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from pathlib import PurePosixPath
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (  # noqa: TID253  this module is only loaded where recipes are read
     AfterValidator,
@@ -97,8 +97,8 @@ class Model(Part):
         return self
 
 
-Adapter = Annotated[Input, BeforeValidator(_adapter)]
-Base = Annotated[Model, BeforeValidator(_place)]
+Adapter = Annotated[Input, BeforeValidator(_adapter, json_schema_input_type=str | Input)]
+Base = Annotated[Model, BeforeValidator(_place, json_schema_input_type=str | Model)]
 
 
 class Output(Part):
@@ -202,6 +202,7 @@ class Extract(Told):
     """Make an adapter of what a fine-tune changed."""
 
     op: Literal["extract"]
+    inputs: ClassVar[tuple[Input, ...]] = ()
     tuned: Base
     base: Base
     options: ExtractOptions = ExtractOptions()

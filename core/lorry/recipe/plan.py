@@ -49,7 +49,7 @@ def plan(recipe: Recipe, finder: Finder) -> tuple[Step, ...]:
 
 
 def _step(recipe: Recipe, finder: Finder, steps: dict[str, Step], file: str = "") -> Step:
-    inputs = tuple(_input(each, finder, steps) for each in getattr(recipe, "inputs", ()))
+    inputs = tuple(_input(each, finder, steps) for each in recipe.inputs)
     models = {
         name: _model(getattr(recipe, name), finder, steps, folder_only=name == "like")
         for name in ("tuned", "base", "like")
@@ -80,7 +80,7 @@ def _nested(wanted: Input | Model) -> Recipe:
 
 def _id(recipe: Recipe, inputs: tuple[Found | Step, ...], models: Mapping[str, Found | Step]) -> str:
     told = json.loads(canonical(recipe))
-    weights = [each.weight for each in getattr(recipe, "inputs", ())]
+    weights = [each.weight for each in recipe.inputs]
     identity = {
         "op": recipe.op,
         "options": told.get("options"),

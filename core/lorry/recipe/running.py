@@ -121,7 +121,7 @@ class Running:
         last, folder = step is self.steps[-1], self.folder / step.id
         folder.mkdir(parents=True, exist_ok=True)
         base, tuned = self._model(step, "base"), self._model(step, "tuned")
-        weights = [each.weight for each in getattr(step.recipe, "inputs", ())]
+        weights = [each.weight for each in step.recipe.inputs]
         paths = map(self._paths, step.inputs)
         adapters = [
             (open_adapter(each[0] if len(each) == 1 else each, base, self._plugins), weight)

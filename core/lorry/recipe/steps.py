@@ -72,7 +72,10 @@ def _merge(recipe: Merge, job: Job) -> Saved:
     if not merged.layers and not merged.tokens:
         raise InvalidArgument("every weight is 0; nothing would be left")
     format, dtype = recipe.output.format or main_dialect(job.adapters[0][0]), recipe.output.dtype  # noqa: A001
-    return _save(merged, job, format, dtype, work.recipe(format, dtype))
+    told = work.recipe(format, dtype)
+    if recipe.like is not None:
+        told["like"] = recipe.like.model_dump(mode="json", exclude_unset=True)
+    return _save(merged, job, format, dtype, told)
 
 
 def _extract(recipe: Extract, job: Job) -> Saved:
