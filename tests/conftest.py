@@ -17,9 +17,10 @@ os.environ["OMP_NUM_THREADS"] = "1"
 
 @pytest.fixture(autouse=True)
 def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Give each test an empty LORRY_HOME, and none of the caller's LORRY_ settings."""
+    """Give each test an empty LORRY_HOME and LORRY_CACHE, and none of the caller's LORRY_ settings."""
     for name in [name for name in os.environ if name.startswith("LORRY_")]:
         monkeypatch.delenv(name)
     folder = tmp_path_factory.mktemp("lorry") / "home"
     monkeypatch.setenv("LORRY_HOME", str(folder))
+    monkeypatch.setenv("LORRY_CACHE", str(folder.with_name("cache")))
     return folder

@@ -118,10 +118,10 @@ def _written(base: BaseModel, adapter: Adapter, family: str) -> str:
 
 def _body(frame: Frame) -> str:
     """Return AutoV3 of a frame's file, "" where its header tells no hash that could be held against it."""
-    from lorry.ops.hashes import hash_file
+    from lorry.ops.hashes import known_hashes
 
     told = _HASHES & frame.source.metadata.keys() and len(frame.source.paths) == 1
-    return hash_file(frame.source.paths[0]).autov3 if told else ""
+    return known_hashes(frame.source.paths[0]).autov3 if told else ""
 
 
 def _other_orders(frame: Frame) -> Iterator[str]:

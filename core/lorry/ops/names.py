@@ -80,7 +80,6 @@ class NameTable:
     def __init__(self, component: str, scheme: str, separator: str, views: tuple[View, ...]) -> None:
         self.scheme = scheme
         self._component, self._separator, self._views = component, separator, views
-        self._found: dict[tuple[str, str | None], Target | None] = {}
         self._by_name: dict[str, dict[str, list[_Template]]] = {}
 
     @cached_property
@@ -93,14 +92,7 @@ class NameTable:
 
         Raises Conflict where two templates claim it.
         """
-        if not self._may_be(name):
-            return None
-        known = name, param
-        if known not in self._found:
-            if len(self._found) >= MANY:
-                self._found.clear()
-            self._found[known] = self._find(name, param)
-        return self._found[known]
+        return self._find(name, param) if self._may_be(name) else None
 
     def _may_be(self, name: str) -> bool:
         """Tell, cheaply, whether a name begins as one of the table's does and is no longer: most strange names go here.

@@ -10,7 +10,7 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from functools import lru_cache
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -19,6 +19,7 @@ from lorry.ir.adapter import Adapter
 from lorry.ir.file_source import FileSource
 from lorry.ops.base_files import read_weights
 from lorry.ops.base_output import indexes_of, rest_of
+from lorry.ops.known import known
 from lorry.ops.output import replacing
 from lorry.ops.read import SEVERAL
 from lorry.ops.style import RECIPE_KEY
@@ -173,33 +174,27 @@ def _before(told: Any) -> Iterator[Any]:  # noqa: ANN401  a stranger's may be an
 
 def known_sha256(path: Path) -> str:
     """Return the sha256 of a file, in hex; read once for as long as the file stays what it is."""
-    return _sha256(FileSource.open(path))
+    return known(path, "sha256", partial(_sha256, path))
 
 
 def known_digest(path: Path) -> str:
     """Return the `digest` of a file; read once for as long as the file stays what it is."""
-    return _blake3(FileSource.open(path))
+    return known(path, "blake3", partial(digest, path))
 
 
 def digest(path: Path) -> str:
     """Return the blake3 digest of a file, as "blake3:" and hex: a quarter of what sha256 costs on gigabytes."""
-    return _blake3.__wrapped__(FileSource.open(path))
-
-
-@lru_cache(maxsize=4096)
-def _blake3(source: FileSource) -> str:
     from blake3 import blake3
 
     found = blake3()
-    for piece in source.pieces():
+    for piece in FileSource.open(path).pieces():
         found.update(piece)
     return f"blake3:{found.hexdigest()}"
 
 
-@lru_cache(maxsize=4096)
-def _sha256(source: FileSource) -> str:
+def _sha256(path: Path) -> str:
     found = hashlib.sha256()
-    for piece in source.pieces():
+    for piece in FileSource.open(path).pieces():
         found.update(piece)
     return found.hexdigest()
 
