@@ -10,7 +10,9 @@ from lorry.errors import LorryError, VerificationFailed
 from lorry_registry import durable
 from lorry_registry.blobs import Content, copy, measure
 from lorry_registry.hub import housekeeping as hub
+from lorry_registry.records import Records
 from lorry_registry.reference import Alias, Reference
+from lorry_registry.semver import Version
 from lorry_registry.store import LocalStore
 
 
@@ -41,7 +43,7 @@ def check(store: LocalStore) -> Iterator[Fault]:
             state = "damaged" if store.blobs.path(content.sha256).is_file() else "missing"
             places = f" (in {len(held)} places)" if held[1:] else ""
             yield Fault(f"{held[0]}{places}", f"its blob {content.sha256} is {state}", content)
-    for adapter in dict.fromkeys(reference.at(None) for reference in store.published()):
+    for adapter, _ in store.adapters():
         yield from _records(store, adapter)
 
 
@@ -71,6 +73,11 @@ def _records(store: LocalStore, adapter: Reference) -> Iterator[Fault]:
             records.note(version)
         except VerificationFailed as error:
             yield Fault(str(adapter.at(version)), str(error))
+            continue
+        if not records.is_logged(version, records.written_note(version)):
+            what = "its note (yanked, deprecated, signed) is gone, or another one than the log has; say it again"
+            yield Fault(str(adapter.at(version)), what)
+    yield from _unlike_the_log(records, adapter, versions)
     for name in records.alias_names():
         where = str(adapter.at(Alias(name)))
         try:
@@ -81,7 +88,21 @@ def _records(store: LocalStore, adapter: Reference) -> Iterator[Fault]:
         if target not in versions:
             yield Fault(where, f"it stands for {target}, which is not published; set it again")
     if torn := records.torn_lines():
-        yield Fault(str(adapter), f"{torn} lines of its log are torn; the others are read all the same")
+        yield Fault(str(adapter), f"{torn} lines of its log are torn or damaged; the others are read all the same")
+
+
+def _unlike_the_log(records: Records, adapter: Reference, versions: Sequence[Version]) -> Iterator[Fault]:
+    """Yield what was published or named as the log has it and is gone, and what a publish did not come to log."""
+    logged = records.published()
+    for version in map(Version.parse, logged):
+        if version not in versions:
+            yield Fault(str(adapter.at(version)), "the log has it published, and its record is gone; publish it again")
+    for version in versions:
+        if str(version) not in logged:
+            yield Fault(str(adapter.at(version)), "its publishing is not logged; publish it again")
+    for name, target in records.logged_aliases().items():
+        if target and name not in records.alias_names():
+            yield Fault(str(adapter.at(Alias(name))), f"it is gone; the log has it stand for {target}; set it again")
 
 
 def _mend(store: LocalStore, path: Path, fault: Fault) -> bool:

@@ -1,11 +1,13 @@
 """The records of one adapter: its versions, the notes on them, its aliases and its log, each a plain file.
 
 `versions/1.0.0` holds the sha256 of a manifest and is made once, by the first who gets there. `notes/1.0.0` and
-`aliases/latest` are replaced as a whole. `log.jsonl` is only added to.
+`aliases/latest` are replaced as a whole. `log.jsonl` is only added to. An alias and a line of the log end in a check,
+so that a flipped bit does not make them say something else.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import time
@@ -74,10 +76,10 @@ class Records:
         text = _text(path)
         if text is None:
             return None
-        try:
-            return Version.parse(text.removesuffix("\n"))
-        except InvalidArgument as error:
-            raise VerificationFailed(f"{path} is damaged ({error}); set the alias again") from error
+        version, _, check = text.removesuffix("\n").partition(" ")
+        if check != self._check(alias.name, version):
+            raise VerificationFailed(f"{path} is damaged; set the alias again")
+        return Version.parse(version)
 
     def move(self, alias: Alias, version: Version) -> bool:
         """Point an alias at a version and log it; return whether it moved.
@@ -92,11 +94,11 @@ class Records:
         if moved:
             durable.make_folder(folder)
             with durable.draft(self._drafts) as draft:
-                durable.write(draft, f"{version}\n".encode())
+                durable.write(draft, f"{version} {self._check(alias.name, str(version))}\n".encode())
                 durable.put(draft, folder / alias.name)
         else:
             durable.sync_folder(folder)
-        if moved or self.logged_alias(alias) != str(version):
+        if moved or self.logged_aliases().get(alias.name) != str(version):
             self.log("alias", alias=alias.name, before=str(before) if moved and before else None, after=str(version))
         return moved
 
@@ -142,7 +144,7 @@ class Records:
                 return False
             if not new:
                 durable.put(draft, path)
-        self.log(event, version=str(version), **note._asdict())
+        self.log(event, version=str(version), **note._asdict(), note=_short(data))
         return True
 
     def yanked(self, version: Version) -> bool:
@@ -161,24 +163,25 @@ class Records:
         after = change(before or NOTHING)
         if after != before:
             return self.write_note(version, after.to_bytes(), event=event)
-        if self.written_note(version) is not None:
+        if (written := self.written_note(version)) is not None:
             durable.sync_folder(self._folder / "notes")
-            if self.logged_note(version) != after:
-                self.log(event, version=str(version), **after._asdict())
+            if not self.is_logged(version, written):
+                self.log(event, version=str(version), **after._asdict(), note=_short(written))
         return False
 
     def log(self, event: str, **facts: str | None) -> None:
         """Add to the log, with the time in UTC."""
         entry = {"time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "event": event, **facts}
-        durable.append(self._folder / "log.jsonl", json.dumps(entry).encode())
+        checked = {**entry, "check": self._check(json.dumps(entry))}
+        durable.append(self._folder / "log.jsonl", json.dumps(checked).encode())
 
     def history(self) -> list[dict[str, Any]]:
-        """Return the log, oldest first; a line that a crash tore is left out."""
-        return [entry for line in self._log_lines() if isinstance(entry := _json(line), dict)]
+        """Return the log, oldest first; a line that a crash tore, or that is damaged, is left out."""
+        return [entry for line in self._log_lines() if (entry := self._entry(line)) is not None]
 
     def torn_lines(self) -> int:
-        """Count the lines of the log that a crash tore."""
-        return sum(not isinstance(_json(line), dict) for line in self._log_lines())
+        """Count the lines of the log that a crash tore, and damaged ones."""
+        return sum(self._entry(line) is None for line in self._log_lines())
 
     def log_publish(self, version: Version, digest: str) -> None:
         """Add a publish to the log, unless it stands there."""
@@ -190,15 +193,26 @@ class Records:
         events = (entry for entry in self.history() if entry.get("event") == "publish")
         return {str(entry.get("version")): str(entry.get("time")) for entry in events}
 
-    def logged_alias(self, alias: Alias) -> str | None:
-        """Return what an alias stands for as the log has it."""
-        told = [entry.get("after") for entry in self.history() if entry.get("alias") == alias.name]
-        return told[-1] if told else None
+    def is_logged(self, version: Version, written: bytes | None) -> bool:
+        """Tell whether the log has a note on a version as it is written, or has none where it is None."""
+        told = [entry["note"] for entry in self.history() if "note" in entry and entry.get("version") == str(version)]
+        return not told if written is None else _short(written) in told
 
-    def logged_note(self, version: Version) -> Note:
-        """Return what is said of a version as the log has it."""
-        told = [entry for entry in self.history() if "yanked" in entry and entry.get("version") == str(version)]
-        return Note(*map(told[-1].get, Note._fields)) if told else NOTHING
+    def logged_aliases(self) -> dict[str, str | None]:
+        """Return what each alias there ever was stands for as the log has it, None for one that was dropped."""
+        return {entry["alias"]: entry.get("after") for entry in self.history() if "alias" in entry}
+
+    def _entry(self, line: bytes) -> dict[str, Any] | None:
+        """Read a line of the log; None for one that is not as it was written, or another adapter's."""
+        entry = _json(line)
+        if not isinstance(entry, dict):
+            return None
+        check = entry.pop("check", None)
+        return entry if check == self._check(json.dumps(entry)) else None
+
+    def _check(self, *said: str) -> str:
+        """Return a short digest of what a record says and of whose it is."""
+        return _short("\n".join([self._adapter.adapter, *said]).encode())
 
     def _log_lines(self) -> list[bytes]:
         path = self._folder / "log.jsonl"
@@ -224,6 +238,10 @@ def entries(folder: Path, ours: Callable[[str], bool]) -> list[str]:
         return sorted(entry.name for entry in folder.iterdir() if accepted(entry.name))
     except (FileNotFoundError, NotADirectoryError):
         return []
+
+
+def _short(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:8]
 
 
 def _text(path: Path) -> str | None:

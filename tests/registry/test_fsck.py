@@ -12,6 +12,8 @@ from click.testing import CliRunner
 from lorry.cli import cli
 from lorry.errors import VerificationFailed
 from lorry_registry import Card, Registry
+from lorry_registry.reference import Alias
+from lorry_registry.semver import Version
 
 
 def weights(registry: Registry) -> Path:
@@ -54,7 +56,7 @@ def damage_an_alias(registry: Registry) -> None:
 
 
 def lead_an_alias_nowhere(registry: Registry) -> None:
-    (registry.home / "names/demo/cat/aliases/latest").write_text("7.0.0\n")
+    registry.store.records(registry.resolve("demo/cat").reference).move(Alias("latest"), Version(7, 0, 0))
 
 
 def damage_a_note(registry: Registry) -> None:
