@@ -81,8 +81,11 @@ class HubRemote:
         self._staged[sha256] = path
 
     def versions(self) -> Iterable[str]:
-        """See `Remote`."""
-        return [str(version) for version in self._offered()]
+        """See `Remote`; raise NotFound where there is no such repository."""
+        offered = self._offered()
+        if not offered:
+            self._repository.tags()
+        return [str(version) for version in offered]
 
     def manifest(self, version: str) -> str | None:
         """See `Remote`."""
