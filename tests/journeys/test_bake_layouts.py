@@ -69,7 +69,9 @@ def test_another_layout_holds_what_baking_and_converting_gives(
 
 @pytest.mark.parametrize("base", ["sd1"], indirect=True)
 def test_of_two_bakes_the_header_tells_the_last(command: Command, base: lorry.Base, cat: Path, tmp_path: Path) -> None:
-    words = write(tmp_path / "words.safetensors", kohya("lora_te_text_model_encoder_layers_0_mlp_fc1", alpha=1.0))
+    words = write(
+        tmp_path / "words.safetensors", kohya("lora_te_text_model_encoder_layers_0_mlp_fc1", rows=16, alpha=1.0)
+    )
     assert command("bake", base.path, cat, "-o", tmp_path / "once").code == 0
     assert command("bake", tmp_path / "once", words, "-o", tmp_path / "twice").code == 0
     one = tmp_path / "one.safetensors"

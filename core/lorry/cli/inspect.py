@@ -167,9 +167,9 @@ def describe(adapter: Adapter) -> dict[str, Any]:
 
 
 def _hashes(files: Sequence[str]) -> dict[str, dict[str, str]]:
-    from lorry.ops.hashes import hash_file
+    from lorry.ops.hashes import known_hashes
 
-    return {file: hash_file(Path(file)).named() for file in files}
+    return {file: known_hashes(Path(file)).named() for file in files}
 
 
 def describe_base(path: str) -> dict[str, Any]:
@@ -235,7 +235,11 @@ def _facts(about: dict[str, Any]) -> None:
         columns(("hashes of", file), hashes.items())
 
 
+def _vectors(shapes: Mapping[str, Sequence[int]]) -> str:
+    return " and ".join(f"{'x'.join(map(str, shape))} in {encoder}" for encoder, shape in shapes.items())
+
+
 def _text(value: object) -> str:
     if isinstance(value, dict):
-        return ", ".join(f"{key}: {each}" for key, each in value.items())
+        return ", ".join(f"{key}: {_vectors(each) if isinstance(each, dict) else each}" for key, each in value.items())
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)

@@ -43,8 +43,10 @@ def command(path: tuple[str, ...], base: str | None, recursive: bool, as_json: b
     if found["verdict"] == "reject":
         first, *others = findings
         more = f" (and {len(others)} more)" if others else ""
-        where = "" if first["where"] == Path(path[0]).name else f"{first['where']}: "
-        raise VerificationFailed(f"{path[0]} is rejected: {where}{first['what']}{more}")
+        of_all = first["where"] == Path(path[0]).name
+        said = first["what"] if of_all else f"{first['where']}: {first['what']}"
+        mark = "" if of_all and said.startswith("is ") else ":"
+        raise VerificationFailed(f"rejected: {path[0]}{mark} {said}{more}")
     if not as_json:
         echo(found["verdict"])
 

@@ -153,10 +153,10 @@ def _pulled(registry: Any, reference: str, folder: Path) -> tuple[list[Path], St
 
 def _merged(pulled: Sequence[lorry.Adapter], target: Path) -> Step:
     """Merge by sum, and measure the result against the sum itself: all layers side by side, weights in the scale."""
-    from lorry.ops.recipe import recipe
+    from lorry.ops.recipe import header, recipe
 
     adapters = list(zip(pulled, WEIGHTS, strict=True))
-    told = recipe("merge", adapters, {"method": "sum", "format": "kohya"})
+    told = header(recipe("merge", adapters, {"method": "sum"}, format="kohya"))
     lorry.save(lorry.merge(adapters), target, "kohya", metadata=told, force=True)
     layers = {
         path: tuple(
