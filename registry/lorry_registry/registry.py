@@ -194,6 +194,20 @@ class Registry:
         given = {name: Path(path) for name, path in (inputs or {}).items()}
         return replay(self.store, self.resolve(reference), inputs=given, find_in=[Path(each) for each in find_in])
 
+    def sign(self, reference: str, key: str | Path, *, password: str | None = None) -> Resolved:
+        """Sign a version with a private key in PEM; return it. See `lorry_registry.signing.sign`."""
+        from lorry_registry.signing import sign
+
+        found = self.resolve(reference)
+        sign(self.store, found, Path(key).expanduser(), password)
+        return found
+
+    def check_signature(self, reference: str, key: str | Path) -> None:
+        """Raise VerificationFailed where a version is not signed by the key that belongs to this public one."""
+        from lorry_registry.signing import check_signature
+
+        check_signature(self.store, self.resolve(reference), Path(key).expanduser())
+
     def versions(self, adapter: str) -> tuple[Version, ...]:
         """Return the versions of "namespace/name", lowest first; raise NotFound where there are none."""
         reference = Reference.parse(adapter)

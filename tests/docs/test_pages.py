@@ -25,6 +25,7 @@ PAGES = [
     "docs/how-to/bake.md",
     "docs/how-to/publish-and-pull.md",
     "docs/how-to/carry-versions.md",
+    "docs/how-to/sign.md",
 ]
 
 COMMENT = re.compile(r"\s#.*")  # shlex would take the # of an address for one too
@@ -68,7 +69,7 @@ def run_shell(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.setenv("PWD", str(Path.cwd()))
         elif line.startswith("export "):
             monkeypatch.setenv(*line.removeprefix("export ").split("=", 1))
-        elif line.startswith(("mkdir ", "echo ")):
+        elif line.startswith(("mkdir ", "echo ", "openssl ")):
             subprocess.run(line, shell=True, check=True)  # noqa: S602  it is our own page
         elif line.startswith("lorry "):
             done = CliRunner().invoke(cli, shlex.split(COMMENT.sub("", line))[1:], catch_exceptions=False)

@@ -12,10 +12,22 @@ from lorry_registry.commands import arguments
 @click.command("verify")
 @arguments.reference
 @click.option("--replay", is_flag=True, help="Make it again by its recipe too, and compare the tensors.")
+@click.option("--signature", is_flag=True, help="Ask for a signature too, by the key that belongs to --key.")
+@click.option(
+    "--key", metavar="PUB.pem", type=click.Path(dir_okay=False), help="The public key of who must have signed."
+)
 @options.inputs
 @options.find_in
 @options.as_json
-def command(reference: str, replay: bool, inputs: tuple[str, ...], find_in: tuple[str, ...], as_json: bool) -> None:
+def command(
+    reference: str,
+    replay: bool,
+    signature: bool,
+    key: str | None,
+    inputs: tuple[str, ...],
+    find_in: tuple[str, ...],
+    as_json: bool,
+) -> None:
     """Read every byte of a version again; exit 8 and name the files where one is not as it was published.
 
     With --replay it is made again from what it was made of, which is found by digest in the registry, in any folder
@@ -25,15 +37,22 @@ def command(reference: str, replay: bool, inputs: tuple[str, ...], find_in: tupl
 
     if (inputs or find_in) and not replay:
         raise click.UsageError("--input and --find-in say where a recipe finds what it needs: say --replay too.")
+    if signature != bool(key):
+        raise click.UsageError("--signature asks whether the version is signed by --key PUB.pem: say both.")
     registry = Registry()
     manifest = registry.verify(reference)
     compared = registry.replay(reference, inputs=options.named_paths(inputs), find_in=find_in) if replay else None
+    if key:
+        registry.check_signature(reference, key)
     if as_json:
         files = [{"path": file.path, "size": file.size, "sha256": file.sha256} for file in manifest.files]
         told = {"reference": str(manifest.reference), "manifest": manifest.digest(), "files": files}
-        echo_json(told | ({"replayed": compared.told()} if compared else {}))
+        signed = {"signed_by": key} if key else {}
+        echo_json(told | signed | ({"replayed": compared.told()} if compared else {}))
         return
     held = f"{count(len(manifest.files), 'file')}, {arguments.size(sum(file.size for file in manifest.files))}"
     echo(f"{manifest.reference} is intact: its manifest and {held}")
+    if key:
+        echo(f"signed by the key of {key}")
     if compared:
         echo(f"made again by its recipe: {compared.in_words()}")

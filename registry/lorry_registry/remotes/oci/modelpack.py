@@ -23,7 +23,9 @@ _TYPE = "application/vnd.cncf.model"
 _LAYERS = {"weights": "weight", "embedding": "weight", "config": "weight.config"}
 _MANIFEST_LAYER = "weight.config"
 _DOCUMENT = "doc"
-_PATH = ".lorry/manifest.json"
+MANIFEST_PATH = ".lorry/manifest.json"
+"""Where lorry's manifest is among the files."""
+
 _HELD, _VERSION = "lorry.manifest", "org.opencontainers.image.version"
 EMPTY = b"{}"
 """The config of what needs none."""
@@ -51,7 +53,7 @@ def pack(data: bytes) -> Artifact:
     found = Manifest.from_bytes(data)
     digest = hashlib.sha256(data).hexdigest()
     layers = [_layer(file) for file in found.files]
-    layers.append(_descriptor(f"{_MANIFEST_LAYER}.v1.raw", digest, len(data), _PATH))
+    layers.append(_descriptor(f"{_MANIFEST_LAYER}.v1.raw", digest, len(data), MANIFEST_PATH))
     config = canonical_json.dump(
         {
             "descriptor": _descriptor_of(found),
