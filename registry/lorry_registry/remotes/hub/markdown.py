@@ -12,7 +12,7 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 
 _ACTIVE = re.compile(r"[\\`*_{}\[\]<>#!|~$&]")
-_BLOCK = re.compile(r"^([-+=]|[0-9]+(?=[.)]))")
+_BLOCK = re.compile(r"^([-+](?=\s|$)|[-=]+(?=\s*$)|[0-9]+(?=[.)](?:\s|$)))")
 _ENTITIES = {"<": "&lt;", ">": "&gt;", "&": "&amp;"}
 
 
