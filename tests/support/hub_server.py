@@ -71,6 +71,6 @@ def hub_server(home: Path, **settings: Any) -> Iterator[HubServer]:
     try:
         yield HubServer(address_of(listener), home, faults, seen)
     finally:
-        server.should_exit = server.force_exit = True
+        server.should_exit = True
         thread.join(10)
         listener.close()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from http import HTTPStatus
 
 from fastapi import FastAPI, Request
@@ -23,10 +25,17 @@ from lorry_registry.store import LocalStore
 
 def create_app(settings: Settings) -> FastAPI:
     """Return the application that serves a registry."""
-    app = FastAPI(title="lorry", docs_url=None, redoc_url=None, openapi_url=None)
-    app.state.settings = settings
-    app.state.hub = hub = Hub(LocalStore(settings.home))
-    app.state.xet = XetArea(hub.store) if settings.xet and available() else None
+    hub = Hub(LocalStore(settings.home))
+    area = XetArea(hub.store) if settings.xet and available() else None
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        if area:
+            area.close()
+
+    app = FastAPI(title="lorry", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
+    app.state.settings, app.state.hub, app.state.xet = settings, hub, area
     app.state.links = Links()
     for module in (account, listing, history, writing, repositories, lfs, xet, files):
         app.include_router(module.router)

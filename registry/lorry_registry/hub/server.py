@@ -24,7 +24,6 @@ class Server(uvicorn.Server):
                 log_level="warning",
                 access_log=False,  # addresses of uploads carry rights
                 server_header=False,
-                lifespan="off",
                 timeout_graceful_shutdown=5,
             )
         )

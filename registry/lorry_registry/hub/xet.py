@@ -8,10 +8,10 @@ So a client of the same user on the same machine can upload; others set HF_HUB_D
 from __future__ import annotations
 
 import importlib.util
-import secrets
 import struct
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
@@ -38,18 +38,23 @@ class _File(NamedTuple):
 
 
 class XetArea:
-    """The folder that clients leave chunks in; it holds nothing that a commit relies on, and goes when it is old."""
+    """The folder that clients leave chunks in: no commit relies on it once it is made, and `close` takes it away."""
 
     def __init__(self, store: LocalStore) -> None:
         self._store = store
         self._folder: Path | None = None
+        self._kept = ExitStack()
+
+    def close(self) -> None:
+        """Take the folder away."""
+        self._kept.close()
 
     def access(self) -> dict[str, str]:
         """Return what the protocol tells a client that wants to upload."""
-        if self._folder is None or not self._folder.is_dir():
-            # Always a new name: clients remember which chunks are at an address.
+        if self._folder is None:
+            # A new name each time that a server runs: clients remember which chunks are at an address.
             self._store.layout.prepare()
-            self._folder = self._store.layout.drafts / f"xet-{secrets.token_hex(6)}"
+            self._folder = self._kept.enter_context(durable.draft(self._store.layout.drafts))
             self._folder.mkdir()
         return {
             "X-Xet-Cas-Url": f"local://{self._folder}",

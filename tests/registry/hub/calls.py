@@ -9,7 +9,7 @@ import json
 from contextlib import closing
 from typing import Any, NamedTuple
 
-from tests.support.hub_server import ALICE, HubServer
+from tests.support.hub_server import ALICE
 
 REPOSITORY = "/api/models/alice/cat"
 
@@ -30,13 +30,13 @@ class Answer(NamedTuple):
 class Client:
     """Makes calls as they are, without a library that would mend them."""
 
-    def __init__(self, hub: HubServer) -> None:
-        self.hub = hub
+    def __init__(self, url: str) -> None:
+        self.url = url
 
     def __call__(
         self, method: str, path: str, body: Any = None, *, token: str = "", headers: dict[str, str] | None = None
     ) -> Answer:
-        connection = http.client.HTTPConnection("127.0.0.1", int(self.hub.url.rpartition(":")[2]), timeout=20)
+        connection = http.client.HTTPConnection("127.0.0.1", int(self.url.rpartition(":")[2]), timeout=20)
         sent = {"Authorization": f"Bearer {token}"} if token else {}
         if isinstance(body, dict):
             body, sent["Content-Type"] = json.dumps(body).encode(), "application/json"
@@ -67,7 +67,7 @@ def upload(call: Client, data: bytes, sent: bytes | None = None) -> Answer:
     actions = batch.json["objects"][0].get("actions")
     if actions is None:
         return batch
-    return call("PUT", actions["upload"]["href"].removeprefix(call.hub.url), data if sent is None else sent)
+    return call("PUT", actions["upload"]["href"].removeprefix(call.url), data if sent is None else sent)
 
 
 def head(call: Client) -> str:

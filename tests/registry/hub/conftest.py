@@ -20,7 +20,7 @@ def hub(home: Path) -> Iterator[HubServer]:
 
 @pytest.fixture
 def call(hub: HubServer) -> Client:
-    return Client(hub)
+    return Client(hub.url)
 
 
 @pytest.fixture
@@ -34,6 +34,6 @@ def made(call: Client) -> Client:
 def standing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     """A server with the empty repository alice/cat, for calls that change nothing."""
     with hub_server(tmp_path_factory.mktemp("standing")) as served:
-        call = Client(served)
+        call = Client(served.url)
         assert call("POST", "/api/repos/create", {"name": "cat"}, token=ALICE).status == 200
         yield call

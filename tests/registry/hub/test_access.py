@@ -27,7 +27,7 @@ def test_private_repositories_are_not_there_for_others(call: Client) -> None:
 
 def test_a_server_for_reading_changes_nothing(home: Path) -> None:
     with hub_server(home, read_only=True) as hub:
-        call = Client(hub)
+        call = Client(hub.url)
         assert call("POST", "/api/repos/create", {"name": "cat"}, token=ALICE).status == 403
         assert call("GET", "/api/models").json == []
 
@@ -35,7 +35,7 @@ def test_a_server_for_reading_changes_nothing(home: Path) -> None:
 def test_without_anonymous_reading_every_call_needs_a_token(home: Path, published: Registry) -> None:
     assert published
     with hub_server(home, anonymous=False) as hub:
-        call = Client(hub)
+        call = Client(hub.url)
         for path in ("/api/models", "/api/models/demo/cat", "/demo/cat/resolve/main/README.md"):
             assert call("GET", path).status == 401
             assert call("GET", path, token=BOB).status == 200
@@ -43,6 +43,6 @@ def test_without_anonymous_reading_every_call_needs_a_token(home: Path, publishe
 
 def test_a_name_that_is_not_this_machines_gets_no_answer(home: Path) -> None:
     with hub_server(home, hosts=("127.0.0.1", "localhost")) as hub:
-        call = Client(hub)
+        call = Client(hub.url)
         assert call("GET", "/api/models").status == 200
         assert call("GET", "/api/models", headers={"Host": "evil.example"}).status == 400

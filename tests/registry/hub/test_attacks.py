@@ -47,8 +47,7 @@ def test_what_is_no_commit_changes_nothing(standing: Client, body: bytes) -> Non
 def test_no_name_that_could_mean_another_is_taken(standing: Client, name: str) -> None:
     for told in ({"name": name}, {"name": "dog", "organization": name}):
         assert standing("POST", "/api/repos/create", told, token=ALICE).status in {400, 403}
-    names = [path.name for path in (standing.hub.home / "hub/repositories").glob("*/*")]
-    assert names == ["cat"]
+    assert [each["id"] for each in standing("GET", "/api/models").json] == ["alice/cat"]
 
 
 def test_an_upload_needs_a_link_of_this_server(standing: Client) -> None:

@@ -24,18 +24,18 @@ def age(folder: Path) -> None:
         os.utime(path, (LONG_AGO, LONG_AGO))
 
 
-def test_garbage_is_what_no_commit_holds(made: Client, registry: Registry) -> None:
+def test_garbage_is_what_no_commit_holds(made: Client, home: Path, registry: Registry) -> None:
     upload(made, b"kept" * 1000)
     oid = hashlib.sha256(b"kept" * 1000).hexdigest()
     commit(made, line("lfsFile", path="w.bin", oid=oid), file("a.txt", b"old"))
     commit(made, file("a.txt", b"new"))
     upload(made, b"never committed" * 1000)
-    age(made.hub.home)
+    age(home)
     assert [each.size for each in registry.gc()] == [len(b"never committed") * 1000]
     assert made("GET", "/alice/cat/resolve/main/w.bin").body == b"kept" * 1000
     assert registry.fsck() == ()
     made("DELETE", "/api/repos/delete", {"name": "cat"}, token=ALICE)
-    age(made.hub.home)
+    age(home)
     registry.gc()
     assert [path for path in registry.store.layout.blobs.rglob("*") if path.is_file()] == []
 
@@ -46,9 +46,11 @@ def damage(path: Path, data: bytes) -> None:
 
 
 @pytest.mark.parametrize("what", ["commits/*", "branches/main/1", "blob", "lost"])
-def test_damage_is_found_and_nothing_is_collected_meanwhile(made: Client, registry: Registry, what: str) -> None:
+def test_damage_is_found_and_nothing_is_collected_meanwhile(
+    made: Client, home: Path, registry: Registry, what: str
+) -> None:
     commit(made, file("a.txt", b"text"))
-    written = made.hub.home / "hub/repositories/alice/cat"
+    written = home / "hub/repositories/alice/cat"
     if what == "blob":
         damage(registry.store.blobs.path(hashlib.sha256(b"text").hexdigest()), b"tex!")
     elif what == "lost":

@@ -46,10 +46,10 @@ def test_a_tag_on_a_manifest_publishes_the_version(made: Client, registry: Regis
 
 
 def test_a_version_whose_tag_was_lost_gets_it_when_it_is_sent_again(
-    made: Client, registry: Registry, tmp_path: Path
+    made: Client, home: Path, registry: Registry, tmp_path: Path
 ) -> None:
     at, _ = tagged(made, tmp_path, "1.0.0")
-    (made.hub.home / "hub/repositories/alice/cat/tags/v1.0.0").unlink()
+    (home / "hub/repositories/alice/cat/tags/v1.0.0").unlink()
     assert made("POST", f"{REPOSITORY}/tag/{at}", {"tag": "v1.0.0"}, token=ALICE).status == 200
     assert [each["targetCommit"] for each in made("GET", f"{REPOSITORY}/refs").json["tags"]] == [at]
     assert len(registry.versions("alice/cat")) == 1

@@ -53,9 +53,9 @@ def test_commits_without_a_parent_all_go_in(made: Client) -> None:
     assert len(made("GET", REPOSITORY).json["siblings"]) == 8
 
 
-def test_two_servers_share_one_home(made: Client) -> None:
-    with hub_server(made.hub.home) as second:
-        other = Client(second)
+def test_two_servers_share_one_home(made: Client, home: Path) -> None:
+    with hub_server(home) as second:
+        other = Client(second.url)
         parent = head(made)
         assert commit(made, file("a.txt"), parent=parent).status == 200
         assert head(other) == head(made) != parent
@@ -97,3 +97,4 @@ assert open(got, "rb").read() == data + b"more"
         assert done.returncode == 0, done.stderr[-2000:]
         assert not any(each.path.startswith("/lfs/") for each in hub.seen)
     assert registry.fsck() == ()
+    assert list(registry.store.layout.drafts.iterdir()) == []
