@@ -13,7 +13,7 @@ from lorry_registry.hub import housekeeping as hub
 from lorry_registry.records import Records
 from lorry_registry.reference import Alias, Reference
 from lorry_registry.semver import Version
-from lorry_registry.store import LocalStore
+from lorry_registry.store import LocalStore, Resolved
 
 
 class Fault(NamedTuple):
@@ -50,8 +50,10 @@ def check(store: LocalStore) -> Iterator[Fault]:
 def repair(store: LocalStore, faults: Iterable[Fault], places: Sequence[Path]) -> tuple[Fault, ...]:
     """Put intact bytes in place of damaged and missing blobs, from files anywhere below `places` and from views.
 
+    Records of versions that are damaged or gone are written anew, where the log and the manifest tell what they were.
     Returns the faults that were mended. Files are told by size and sha256, never by name.
     """
+    faults = tuple(faults)
     wanted: dict[int, dict[str, Fault]] = {}
     for fault in faults:
         if fault.content:
@@ -62,7 +64,7 @@ def repair(store: LocalStore, faults: Iterable[Fault], places: Sequence[Path]) -
         match = found.get(measure(path).sha256) if found else None
         if match and match not in mended and _mend(store, path, match):
             mended.append(match)
-    return tuple(mended)
+    return *mended, *(fault for fault in faults if not fault.content and _restore(store, fault.where))
 
 
 def _records(store: LocalStore, adapter: Reference) -> Iterator[Fault]:
@@ -103,6 +105,18 @@ def _unlike_the_log(records: Records, adapter: Reference, versions: Sequence[Ver
     for name, target in records.logged_aliases().items():
         if target and name not in records.alias_names():
             yield Fault(str(adapter.at(Alias(name))), f"it is gone; the log has it stand for {target}; set it again")
+
+
+def _restore(store: LocalStore, where: str) -> bool:
+    """Write the record of a version as it was logged, if there is such a manifest of that version; tell whether."""
+    try:
+        reference = Reference.parse(where)
+        version, records = reference.exact(), store.records(reference)
+        digest = records.logged_digests()[str(version)]
+        store.manifest(Resolved(reference, digest))
+    except (LorryError, KeyError):  # another kind of fault, or nothing tells what the record was
+        return False
+    return records.restore(version, digest)
 
 
 def _mend(store: LocalStore, path: Path, fault: Fault) -> bool:

@@ -61,6 +61,17 @@ class Records:
             )
         return new
 
+    def restore(self, version: Version, digest: str) -> bool:
+        """Write the record of a version again where it is gone or another one; return whether it was."""
+        path = self._version_file(version)
+        if _text(path) == f"{digest}\n":
+            return False
+        durable.make_folder(path.parent)
+        with durable.draft(self._drafts) as draft:
+            durable.write(draft, f"{digest}\n".encode(), durable.READ_ONLY)
+            durable.put(draft, path)
+        return True
+
     def alias_names(self) -> list[str]:
         """Return the names of all aliases, damaged ones too."""
         return entries(self._folder / "aliases", lambda name: check_name(name, "alias") == name)
@@ -197,6 +208,11 @@ class Records:
         """Tell whether the log has a note on a version as it is written, or has none where it is None."""
         told = [entry["note"] for entry in self.history() if "note" in entry and entry.get("version") == str(version)]
         return not told if written is None else _short(written) in told
+
+    def logged_digests(self) -> dict[str, str]:
+        """Return the manifest digest of each version as the log has it."""
+        events = (entry for entry in self.history() if entry.get("event") == "publish")
+        return {str(entry.get("version")): str(entry.get("manifest")) for entry in events}
 
     def logged_aliases(self) -> dict[str, str | None]:
         """Return what each alias there ever was stands for as the log has it, None for one that was dropped."""
