@@ -33,6 +33,7 @@ _COMMANDS = {
     "show": "Show everything recorded about a version.",
     "verify": "Check every byte of a version.",
     "versions": "List the versions of an adapter.",
+    "sign": "Stand for a version with a key.",
     "sync": "Get the versions a lock file names.",
     "unyank": "Let a yanked version be found again.",
     "yank": "Keep a version from being found but by its exact number.",
@@ -71,6 +72,19 @@ def lorry_stores() -> list[Store]:
             schemes=("hf",),
             remote="lorry_registry.remotes.hub.remote:open_hub",
             holds_one=True,
+        ),
+        Store(
+            name="https",
+            title="files at https addresses",
+            schemes=("https", "http"),
+            fetch="lorry_registry.sources.https:fetch",
+        ),
+        Store(
+            name="civitai",
+            title="Civitai",
+            schemes=("civitai", "air", "urn"),
+            fetch="lorry_registry.sources.civitai:fetch",
+            look_up="lorry_registry.sources.civitai:look_up",
         ),
     ]
 
