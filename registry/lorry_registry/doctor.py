@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
@@ -11,6 +10,7 @@ from typing import NamedTuple
 
 import lorry
 from lorry.errors import LorryError
+from lorry.plugin.allowed import settings_file
 from lorry.plugin.host import Host
 from lorry_registry import disk, gc
 from lorry_registry.layout import FORMAT, Layout
@@ -22,6 +22,7 @@ EXTRAS = {
     "torch": (("torch", "numpy", "diffusers", "transformers", "PIL"), "merging, baking, extracting, drawing pictures"),
     "objects": (("obstore",), "s3://, gs:// and az:// for lorry push and lorry clone"),
     "oci": (("httpx2",), "oci:// for lorry push and lorry clone"),
+    "sign": (("model_signing", "OpenSSL"), "lorry sign and lorry verify --signature"),
     "serve": (("fastapi", "uvicorn"), "lorry serve-hub"),
 }
 """The extras that people install, with the modules they bring and what for."""
@@ -60,12 +61,16 @@ def _plugins(plugins: Host) -> Iterator[Check]:
             mend = f"pip install --upgrade {each.distribution}, or LORRY_PLUGINS=no:{each.name}"
             yield Check("plugin", FAULT, f"{each.name} ({each.distribution} {each.version}): {each.error}", mend)
     left_out = [each.name for each in found if each.disabled]
-    sources = sorted({f"{each.distribution} {each.version}" for each in found})
-    told = f"{len(found) - len(left_out)}, of {', '.join(sources)}"
+    used = [each for each in found if each.allowed and not each.disabled]
+    sources = sorted({f"{each.distribution} {each.version}" for each in used})
+    told = f"{len(used)}, of {', '.join(sources)}"
     if left_out:
         yield Check("plugins", NOTE, f"{told}; left out: {', '.join(left_out)}", "unset LORRY_PLUGINS")
     else:
         yield Check("plugins", GOOD, told)
+    for distribution in sorted({each.distribution for each in found if not each.allowed}):
+        mend = f"add {distribution!r} to plugins.allow in {settings_file()}"
+        yield Check("plugins", NOTE, f"those of {distribution} are not allowed", mend)
 
 
 def _extras() -> Iterator[Check]:
@@ -136,9 +141,9 @@ def _registry(home: Path) -> Iterator[Check]:
 
 def _hub() -> Check:
     from huggingface_hub import get_token
-    from huggingface_hub.constants import ENDPOINT
+    from huggingface_hub.constants import ENDPOINT, HF_HUB_OFFLINE
 
-    offline = " (HF_HUB_OFFLINE is set)" if os.environ.get("HF_HUB_OFFLINE") else ""
+    offline = " (HF_HUB_OFFLINE is set)" if HF_HUB_OFFLINE else ""
     if get_token():
         return Check("hub", GOOD, f"{ENDPOINT}{offline}, with a token")
     return Check("hub", NOTE, f"{ENDPOINT}{offline}, without a token: public repositories only", "hf auth login")

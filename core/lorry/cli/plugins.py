@@ -13,7 +13,8 @@ from lorry.cli.output import echo_json, table
 def command(as_json: bool) -> None:
     """List every plugin with its distribution, version and what it provides; broken ones with the reason.
 
-    LORRY_PLUGINS= loads none, LORRY_PLUGINS=lora,kohya those two, LORRY_PLUGINS=no:flux all but that one.
+    LORRY_PLUGINS= loads none, LORRY_PLUGINS=lora,kohya those two, LORRY_PLUGINS=no:flux all but that one. Where
+    plugins.allow of the settings file lists distributions, no other's plugins are loaded, but lorry's own.
     """
     from lorry.plugin.host import host
 
@@ -29,6 +30,7 @@ def command(as_json: bool) -> None:
                     "provides": {group: list(names) for group, names in each.provides.items()},
                     "error": each.error,
                     "disabled": each.disabled,
+                    "allowed": each.allowed,
                 }
                 for each in found
             ]
@@ -37,6 +39,11 @@ def command(as_json: bool) -> None:
     rows = []
     for each in found:
         provides = "; ".join(f"{group.replace('_', ' ')}: {', '.join(names)}" for group, names in each.provides.items())
-        state = "left out by LORRY_PLUGINS" if each.disabled else f"BROKEN: {each.error}" if each.error else provides
+        states = {
+            "left out by LORRY_PLUGINS": each.disabled,
+            "not allowed by plugins.allow": not each.allowed,
+            f"BROKEN: {each.error}": bool(each.error),
+        }
+        state = next((state for state, holds in states.items() if holds), provides)
         rows.append((each.name, f"{each.distribution} {each.version}", state))
     table("", ("plugin", "distribution", "provides"), rows)

@@ -10,7 +10,7 @@ import importlib
 import os
 import sys
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from functools import cache
 from types import MappingProxyType, ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -19,7 +19,8 @@ import pluggy
 
 from lorry.errors import PluginError, UnknownName
 from lorry.plugin import hookspecs
-from lorry.plugin.installed import PREFIX, PluginPoint, installed
+from lorry.plugin.allowed import allowed
+from lorry.plugin.installed import PREFIX, PluginPoint, installed, owner
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
     from lorry.plugin.loader import Loader
     from lorry.plugin.merge_method import MergeMethod
     from lorry.plugin.store import Store
+
+OWN = "lorry"
+"""The distribution whose plugins are always allowed."""
 
 GROUPS: Mapping[str, tuple[str, str]] = {
     "containers": ("container", "lorry.plugin.container:Container"),
@@ -52,7 +56,8 @@ class PluginInfo(NamedTuple):
     """One installed plugin: where it comes from, what it was registered for, and how it fared.
 
     `provides` lists descriptor names by group for the groups that were asked for. `error` is why it could
-    not be loaded. `disabled` is true where LORRY_PLUGINS leaves it out.
+    not be loaded. `disabled` is true where LORRY_PLUGINS leaves it out, `allowed` false where `plugins.allow` of the
+    settings file does not name its distribution; of neither kind anything was imported.
     """
 
     name: str
@@ -63,6 +68,7 @@ class PluginInfo(NamedTuple):
     provides: Mapping[str, tuple[str, ...]]
     error: str = ""
     disabled: bool = False
+    allowed: bool = True
 
 
 class _Plugin:
@@ -70,18 +76,18 @@ class _Plugin:
 
     def __init__(self, point: PluginPoint | EntryPoint) -> None:
         self.name, self.module = point.name, point.value
-        self._point = point
+        self.point = point
         self.groups: list[str] = []
         self.loaded: ModuleType | None = None
         self.error = ""
 
     @property
     def distribution(self) -> str:
-        return self._point.dist.name if self._point.dist else "unknown"
+        return self.point.dist.name if self.point.dist else "unknown"
 
     @property
     def version(self) -> str:
-        return self._point.dist.version if self._point.dist else ""
+        return self.point.dist.version if self.point.dist else ""
 
     @property
     def label(self) -> str:
@@ -99,13 +105,15 @@ class Host:
     """A set of plugins. `lorry.host()` is the default one; a test or a program may build its own.
 
     `selection` is read as LORRY_PLUGINS is: None loads all, "" none, "lora,flux" those two, "no:flux" all
-    but that one. Safe to use from several threads.
+    but that one. `allow` names the distributions that may add plugins beside lorry itself; None: all. Safe to use from
+    several threads.
     """
 
     def __init__(
         self,
         selection: str | None = None,
         entry_points: Iterable[PluginPoint | EntryPoint] | None = None,
+        allow: Collection[str] | None = None,
     ) -> None:
         self._manager = _Manager("lorry")
         self._manager.add_hookspecs(hookspecs)
@@ -117,7 +125,9 @@ class Host:
         self._groups: dict[str, Mapping[str, Any]] = {}
         for point in installed() if entry_points is None else entry_points:
             self._add(point)
-        self._enabled = self._select(selection)
+        self._refused = set() if allow is None else self._others({OWN, *allow})
+        self._selected = self._select(selection)
+        self._enabled = self._selected - self._refused
 
     def containers(self) -> Mapping[str, Container]:
         """Return the containers by name."""
@@ -160,8 +170,11 @@ class Host:
         known = self._group(group)
         if name in known:
             return known[name]
-        hint = "LORRY_PLUGINS leaves some plugins out" if len(self._enabled) < len(self._plugins) else ""
-        raise UnknownName(GROUPS[group][0], name, known, hint)
+        hints = {
+            "LORRY_PLUGINS leaves some plugins out": len(self._selected) < len(self._plugins),
+            "plugins.allow does not allow some plugins": bool(self._refused),
+        }
+        raise UnknownName(GROUPS[group][0], name, known, "; ".join(hint for hint, holds in hints.items() if holds))
 
     def plugins(self) -> tuple[PluginInfo, ...]:
         """Load every enabled plugin and tell how each one fared; broken ones are told, not raised."""
@@ -178,7 +191,8 @@ class Host:
                 groups=tuple(plugin.groups),
                 provides=provides.get(plugin.name, {}),
                 error=plugin.error,
-                disabled=key not in self._enabled,
+                disabled=key not in self._selected,
+                allowed=key not in self._refused,
             )
             for key, plugin in sorted(self._plugins.items())
         )
@@ -208,6 +222,9 @@ class Host:
         if not words:
             return set()
         return {key for key in self._plugins if key[0] not in refused and (not wanted or key[0] in wanted)}
+
+    def _others(self, distributions: Collection[str]) -> set[tuple[str, str]]:
+        return {key for key, plugin in self._plugins.items() if owner(plugin.point) not in distributions}
 
     def _members(self, group: str) -> list[_Plugin]:
         return [plugin for key, plugin in self._plugins.items() if key in self._enabled and group in plugin.groups]
@@ -288,5 +305,7 @@ def _name(item: Any) -> str:  # noqa: ANN401  any descriptor
 
 @cache
 def host() -> Host:
-    """Return the host of all installed plugins that LORRY_PLUGINS admits, made at the first call."""
-    return Host(os.environ.get("LORRY_PLUGINS"))
+    """Return the host of all installed plugins that LORRY_PLUGINS and `plugins.allow` admit, made at the first call."""
+    points = installed()
+    strangers = any(owner(point) != OWN for point in points)
+    return Host(os.environ.get("LORRY_PLUGINS"), points, allowed() if strangers else None)

@@ -35,6 +35,11 @@ class PluginPoint(NamedTuple):
 
         return Distribution.at(self.folder)
 
+    @property
+    def owner(self) -> str:
+        """Return the normalised name of the distribution, without reading anything: its folder tells."""
+        return _distribution(self.folder)
+
 
 def installed() -> tuple[PluginPoint | EntryPoint, ...]:
     """Return the entry points whose group begins with "lorry."; where a distribution is there twice, the first's."""
@@ -58,7 +63,19 @@ def _finds_folders_only(finder: object) -> bool:
 
 def _distribution(folder: Path) -> str:
     """Return the normalised name of the distribution: its folder is called NAME-VERSION.dist-info."""
-    return re.sub(r"[-_.]+", "-", folder.stem.partition("-")[0]).lower()
+    return normalised(folder.stem.partition("-")[0])
+
+
+def normalised(name: str) -> str:
+    """Return the one form in which names of distributions are compared (packaging.python.org, Name normalization)."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def owner(point: PluginPoint | EntryPoint) -> str:
+    """Return the normalised name of the distribution that an entry point is of."""
+    if isinstance(point, PluginPoint):
+        return point.owner
+    return normalised(point.dist.name) if point.dist else "unknown"
 
 
 def _points(file: Path) -> Iterator[PluginPoint]:
