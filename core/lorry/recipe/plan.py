@@ -62,14 +62,19 @@ def _step(recipe: Recipe, finder: Finder, steps: dict[str, Step], file: str = ""
 def _input(wanted: Input, finder: Finder, steps: dict[str, Step]) -> Found | Step:
     named = wanted.adapter or wanted.files
     found = finder.adapter(wanted) if named or wanted.recipe is None else None
-    file = wanted.adapter if wanted.adapter in wanted.files and len(Path(wanted.adapter).parts) == 1 else ""
-    return found or _step(_nested(wanted), finder, steps, file)
+    return found or _step(_nested(wanted), finder, steps, _file(wanted))
 
 
 def _model(wanted: Model, finder: Finder, steps: dict[str, Step], *, folder_only: bool) -> Found | Step:
     named = wanted.path or wanted.name
     found = finder.model(wanted, folder_only=folder_only) if named or wanted.recipe is None else None
     return found or _step(_nested(wanted), finder, steps)
+
+
+def _file(wanted: Input) -> str:
+    """Return the name that an adapter in a single file had; "" where it is no plain name."""
+    name = wanted.adapter
+    return name if list(wanted.files) == [name] and Path(name).name == name and not name.startswith(".") else ""
 
 
 def _nested(wanted: Input | Model) -> Recipe:
