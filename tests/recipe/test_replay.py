@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 
 import lorry
 from lorry.ops.tensor_digest import digest_of
@@ -193,6 +194,18 @@ def test_rounding_is_told_from_a_difference(command: Command, cat: Path, dog: Pa
     write(out, {key: tensor * 1.01 for key, tensor in tensors.items()}, opened.metadata)
     far = command("run-recipe", out, "-o", tmp_path / "far.safetensors")
     assert (far.code, "is tolerated" in far.line) == (8, True)
+
+
+def test_as_many_threads_are_at_work_again(command: Command, cat: Path, tmp_path: Path) -> None:
+    out, before = tmp_path / "out.safetensors", torch.get_num_threads()
+    torch.set_num_threads(before + 1)
+    try:
+        recipe = made(command, out, "resize", cat, "--rank", "2")
+    finally:
+        torch.set_num_threads(before)
+    assert read_recipe(recipe).recipe.by.threads == before + 1
+    again(command, out, recipe)  # the header too, which tells how many there were
+    assert torch.get_num_threads() == before
 
 
 def test_the_front_door(cat: Path, dog: Path, tmp_path: Path) -> None:

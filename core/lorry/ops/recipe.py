@@ -32,8 +32,6 @@ if TYPE_CHECKING:
 SCHEMA: Final = 1
 """Version of the form of recipes."""
 
-_WITHOUT_TORCH = ("convert",)
-
 _LARGEST_BROUGHT = 64 << 10
 """Characters of an input's own recipe, beyond which it is left where it is: an input used twice tells its own twice."""
 
@@ -51,14 +49,14 @@ def recipe(  # noqa: PLR0913  what a recipe tells
 ) -> dict[str, Any]:
     """Tell an operation: its inputs by digest and weight, its options, what is written, and other sources by name.
 
-    Options that are None are left out. `by` tells the versions that computed and the device, on which the last bits
-    may depend.
+    Options that are None are left out. `by` tells what the last bits may depend on: the versions that computed, the
+    device and the number of its threads.
     """
-    by = {"lorry": __version__}
-    if op not in _WITHOUT_TORCH:
+    by: dict[str, Any] = {"lorry": __version__}
+    if op != "convert" or options.get("lossy"):  # a plain conversion computes nothing that could come out otherwise
         import torch
 
-        by |= {"torch": torch.__version__, "device": torch.device(device).type}
+        by |= {"torch": torch.__version__, "device": torch.device(device).type, "threads": torch.get_num_threads()}
     output = {"format": format, "layout": layout, "dtype": dtype}
     told = {
         "lorry": SCHEMA,

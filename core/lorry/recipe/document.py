@@ -143,13 +143,17 @@ class Expected(Part):
 
 
 class By(Part):
-    """What made it the first time: versions, and the kind of device that computed."""
+    """What made it the first time: versions, the kind of device that computed, and the number of its threads.
+
+    The last bits of a decomposition depend on that number, so that as many are at work again.
+    """
 
     model_config = ConfigDict(extra="allow")
 
     lorry: Text = ""
     torch: Text = ""
     device: Text = ""
+    threads: Annotated[int, Strict(), Field(ge=1, le=256)] | None = None
 
 
 class Ranks(Part):

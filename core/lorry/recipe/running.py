@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -146,7 +147,8 @@ class Running:
             watch=self._watch,
             plugins=self._plugins,
         )
-        saved = do(step.recipe, job)
+        with _threads(step.recipe.by.threads):
+            saved = do(step.recipe, job)
         if saved and saved.renamed and not last:
             remove(saved.path)
             raise Incompatible(
@@ -179,6 +181,22 @@ class Running:
         if made is None:
             raise AssertionError(f"{source.name} comes before what it goes into")
         return (made,)
+
+
+@contextmanager
+def _threads(number: int | None) -> Iterator[None]:
+    """Let torch compute in as many threads as the first time, if that is known."""
+    import torch
+
+    before = torch.get_num_threads()
+    if number is None or number == before:
+        yield
+        return
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _ours(folder: Path) -> bool:
