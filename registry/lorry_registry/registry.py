@@ -17,9 +17,9 @@ from lorry_registry.semver import Version
 from lorry_registry.store import LocalStore, Resolved
 
 if TYPE_CHECKING:
+    from lorry.recipe.comparing import Compared
     from lorry_registry.adding.add import Outcome, Wishes
     from lorry_registry.adding.quarantine import Quarantine
-    from lorry.recipe.comparing import Compared
     from lorry_registry.ancestry import Made
     from lorry_registry.bundle.carry import Export, Import
     from lorry_registry.fsck import Fault
@@ -179,8 +179,14 @@ class Registry:
 
         return pull(self.store, self.resolve(reference), Path(to).expanduser(), force=force)
 
-    def verify(self, reference: str) -> Manifest:
-        """Read every byte of a version again; raise VerificationFailed naming each damaged file."""
+    def verify(self, reference: str, *, at: str = "") -> Manifest:
+        """Read every byte of a version again, here or in a place; raise VerificationFailed naming each damaged file."""
+        if at:
+            from lorry_registry.remotes.address import open_remote
+            from lorry_registry.remotes.check import verify_there
+
+            asked = Reference.parse(reference)
+            return verify_there(self.store, open_remote(at, asked), asked)
         from lorry_registry.verify import verify
 
         return verify(self.store, self.resolve(reference))
@@ -344,10 +350,22 @@ class Registry:
         return tuple(check(self.store))
 
     def repair(self, faults: Iterable[Fault], places: Iterable[str | Path] = ()) -> tuple[Fault, ...]:
-        """Mend faults with files of the right content from below `places`; return those that are mended."""
-        from lorry_registry.fsck import repair
+        """Mend faults with bytes of the right content from `places`; return those that are mended.
 
-        return repair(self.store, faults, [Path(place).expanduser() for place in places])
+        A place is a folder, below which files may have any name, or an address such as "s3://bucket/folder".
+        """
+        from lorry_registry.fsck import repair
+        from lorry_registry.remotes.address import open_remote
+        from lorry_registry.remotes.check import mend
+
+        named = [str(place) for place in places]
+        folders = [Path(place).expanduser() for place in named if "://" not in place]
+        faults = tuple(faults)
+        mended = repair(self.store, faults, folders)
+        for place in (each for each in named if "://" in each):
+            left = [fault for fault in faults if fault not in mended]
+            mended += mend(self.store, left, partial(open_remote, place))
+        return mended
 
 
 def _checked(replaced_by: str | None) -> str | None:

@@ -12,6 +12,7 @@ from lorry_registry.commands import arguments
 @click.command("verify")
 @arguments.reference
 @click.option("--replay", is_flag=True, help="Make it again by its recipe too, and compare the tensors.")
+@click.option("--remote", "place", metavar="PLACE", default="", help="Read the bytes there, and none here.")
 @click.option("--signature", is_flag=True, help="Ask for a signature too, by the key that belongs to --key.")
 @click.option(
     "--key", metavar="PUB.pem", type=click.Path(dir_okay=False), help="The public key of who must have signed."
@@ -22,6 +23,7 @@ from lorry_registry.commands import arguments
 def command(
     reference: str,
     replay: bool,
+    place: str,
     signature: bool,
     key: str | None,
     inputs: tuple[str, ...],
@@ -39,8 +41,10 @@ def command(
         raise click.UsageError("--input and --find-in say where a recipe finds what it needs: say --replay too.")
     if signature != bool(key):
         raise click.UsageError("--signature asks whether the version is signed by --key PUB.pem: say both.")
+    if place and (replay or signature):
+        raise click.UsageError("--remote reads a version elsewhere; --replay and --signature are of the one here.")
     registry = Registry()
-    manifest = registry.verify(reference)
+    manifest = registry.verify(reference, at=place)
     compared = registry.replay(reference, inputs=options.named_paths(inputs), find_in=find_in) if replay else None
     if key:
         registry.check_signature(reference, key)
@@ -51,7 +55,7 @@ def command(
         echo_json(told | signed | ({"replayed": compared.told()} if compared else {}))
         return
     held = f"{count(len(manifest.files), 'file')}, {arguments.size(sum(file.size for file in manifest.files))}"
-    echo(f"{manifest.reference} is intact: its manifest and {held}")
+    echo(f"{manifest.reference} is intact{f' at {place}' if place else ''}: its manifest and {held}")
     if key:
         echo(f"signed by the key of {key}")
     if compared:

@@ -16,7 +16,7 @@ from lorry.plugin.remote import Remote
 from lorry_registry import durable
 from lorry_registry.admission import admit
 from lorry_registry.blobs import Content, measure
-from lorry_registry.manifest import File, Manifest
+from lorry_registry.manifest import Manifest
 from lorry_registry.notes import NOTHING, Note
 from lorry_registry.reference import LATEST, Alias, Digest, Reference
 from lorry_registry.remotes.remote_notes import notes_there, say_there
@@ -25,7 +25,7 @@ from lorry_registry.semver import Version
 from lorry_registry.store import LocalStore, Resolved
 from lorry_registry.view import ADAPTER_ROLES, adapter_files
 
-_LARGEST_MANIFEST = 16 << 20
+LARGEST_MANIFEST = 16 << 20
 
 
 class Cloned(NamedTuple):
@@ -71,8 +71,8 @@ def clone(store: LocalStore, remote: Remote, reference: Reference | None) -> Clo
     has that version with other content, VerificationFailed for bytes that are not the named ones, and InvalidFile
     for a file that `lorry validate` rejects.
     """
-    version, digest, note = _find(remote, reference)
-    manifest = _manifest(remote, version, digest, reference)
+    version, digest, note = find(remote, reference)
+    manifest = manifest_there(remote, version, digest, reference)
     exact = Resolved(manifest.reference, digest)
     _refuse_moved(store, exact)
     store.layout.prepare()
@@ -80,7 +80,7 @@ def clone(store: LocalStore, remote: Remote, reference: Reference | None) -> Clo
         drafts = {file.path: quarantine / file.path for file in manifest.files}
         for file in manifest.files:
             drafts[file.path].parent.mkdir(parents=True, exist_ok=True)
-            _fetch(store, remote, file).rename(drafts[file.path])
+            fetch(store, remote, Content(file.sha256, file.size), file.path).rename(drafts[file.path])
         admit(exact.reference, [drafts[file.path] for file in manifest.files if file.role in ADAPTER_ROLES])
         # First, so that a yanked version is at no moment found here by a range.
         store.records(exact.reference).say(version, lambda here: here.joined(note), "clone")
@@ -115,7 +115,7 @@ def _move(remote: Remote, alias: str, version: Version) -> None:
             return
 
 
-def _find(remote: Remote, reference: Reference | None) -> tuple[Version, str, Note]:
+def find(remote: Remote, reference: Reference | None) -> tuple[Version, str, Note]:
     """Return what a reference means there, as it would here, with its manifest's sha256 and what is said of it."""
     versions, notes = sorted(map(Version.parse, remote.versions())), notes_there(remote)
     selector = reference.selector if reference else None
@@ -140,10 +140,10 @@ def _find(remote: Remote, reference: Reference | None) -> tuple[Version, str, No
     return max(found), digest, notes.get(max(found), NOTHING)
 
 
-def _manifest(remote: Remote, version: Version, digest: str, asked: Reference | None) -> Manifest:
+def manifest_there(remote: Remote, version: Version, digest: str, asked: Reference | None) -> Manifest:
     """Read the manifest of a version, and hold it against what was asked for."""
     where = asked.at(version) if asked else version
-    data = b"".join(_limited(remote.read(digest), _LARGEST_MANIFEST))
+    data = b"".join(limited(remote.read(digest), LARGEST_MANIFEST))
     if hashlib.sha256(data).hexdigest() != digest:
         raise VerificationFailed(f"{where}: the manifest there is damaged: it is not sha256:{digest}")
     manifest = Manifest.from_bytes(data)
@@ -152,29 +152,28 @@ def _manifest(remote: Remote, version: Version, digest: str, asked: Reference | 
     return manifest
 
 
-def _fetch(store: LocalStore, remote: Remote, file: File) -> Path:
-    """Fetch a file into the drafts, going on where an earlier try ended; return where it is, checked.
+def fetch(store: LocalStore, remote: Remote, content: Content, name: str) -> Path:
+    """Fetch a blob into the drafts, going on where an earlier try ended; return where it is, checked.
 
-    A file that is here already is copied. The draft's name is its content's, so that two who fetch the same
+    What is here already is copied. The draft's name is its content's, so that two who fetch the same
     write the same bytes to the same places.
     """
-    content = Content(file.sha256, file.size)
-    part = store.layout.drafts / f"part-{file.sha256}"
+    part = store.layout.drafts / f"part-{content.sha256}"
     if store.blobs.intact(content):
         part.unlink(missing_ok=True)
         store.blobs.copy(content, part)
         return part
     part.touch()
     held = part.stat().st_size
-    while held < file.size:
+    while held < content.size:
         before = held
-        held = _append(part, _limited(remote.read(file.sha256, held), file.size - held), held)
+        held = _append(part, limited(remote.read(content.sha256, held), content.size - held), held)
         if held == before:
-            raise UpstreamFailed(f"{file.path}: no more than {held:,} of {file.size:,} bytes came; try again")
+            raise UpstreamFailed(f"{name}: no more than {held:,} of {content.size:,} bytes came; try again")
     durable.sync_file(part)  # also where another try wrote all of it, and died before this
     if measure(part) != content:
         part.unlink()
-        raise VerificationFailed(f"{file.path}: the bytes there are not sha256:{file.sha256}; nothing of it was kept")
+        raise VerificationFailed(f"{name}: the bytes there are not sha256:{content.sha256}; nothing of it was kept")
     if not durable.WINDOWS:
         part.chmod(durable.READ_ONLY)
     return part
@@ -188,7 +187,7 @@ def _append(part: Path, chunks: Iterator[bytes], at: int) -> int:
         return file.tell()
 
 
-def _limited(chunks: Iterator[bytes], most: int) -> Iterator[bytes]:
+def limited(chunks: Iterator[bytes], most: int) -> Iterator[bytes]:
     """Yield no more bytes than were told; raise VerificationFailed where there are more."""
     for chunk in chunks:
         most -= len(chunk)
