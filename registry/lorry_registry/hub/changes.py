@@ -15,8 +15,10 @@ from lorry_registry.blobs import Content
 from lorry_registry.hub.commits import Commit, Entry, lfs_entry, plain_entry
 from lorry_registry.hub.hub import HubRepository, now
 from lorry_registry.hub.repository import MAIN
+from lorry_registry.hub.state import check
 from lorry_registry.hub.xet import XetArea
 from lorry_registry.names import check_path, same_file_key
+from lorry_registry.remotes.hub.contents import ALIASES, NOTES
 
 _MOST_FILES = 10_000
 _SHORTEST_ID = 7
@@ -76,9 +78,12 @@ def commit(repository: HubRepository, branch: str, changes: Changes, author: str
         if changes.parent and not head.startswith(changes.parent):
             raise StaleParent("A commit has happened since. Please refresh and try again.")
         files = _apply(repository.commit(head).files, changes.changes)
+        if branch == MAIN and {change.path for change in changes.changes} & {ALIASES, NOTES}:
+            check(repository.store, repository.reference, files)
         made = Commit(files=files, parent=head, title=changes.title, message=changes.message, author=author, time=now())
         written.create(private=False, time=now())
         if commit_id := written.append(branch, length, made):
+            repository.main()  # what the commit says of versions is said in the registry too
             return commit_id
 
 

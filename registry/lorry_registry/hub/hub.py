@@ -10,8 +10,10 @@ from lorry.errors import NotFound, VerificationFailed
 from lorry_registry.blobs import Content
 from lorry_registry.hub.commits import EMPTY, Commit
 from lorry_registry.hub.repository import MAIN, Repository, repositories
+from lorry_registry.hub.state import agree
 from lorry_registry.hub.versions import version_commit, version_id
 from lorry_registry.reference import LATEST, Reference
+from lorry_registry.remotes.hub.versions import MANIFEST
 from lorry_registry.store import LocalStore, Resolved
 
 
@@ -19,7 +21,7 @@ class HubRepository:
     """The repository of one adapter.
 
     A version that was published without a client's tag is the tag "v1.2.0" all the same; an alias is a branch. The
-    branch main is what clients wrote there, and the latest version where that was published past them.
+    branch main is what clients wrote there as long as that is the latest version, or about to be it.
     """
 
     def __init__(self, store: LocalStore, namespace: str, name: str) -> None:
@@ -58,14 +60,33 @@ class HubRepository:
         return [self.store.resolve(self.reference.at(version)) for version in records.versions()]
 
     def main(self) -> str:
-        """Return the id of the commit that main is at."""
+        """Return the id of the commit that main is at, which says of the versions what the registry says."""
+        while True:
+            length = self.written.length(MAIN)
+            commit = self._commit(self._head())
+            if commit is None or not self.versions():
+                return self._head()
+            agreed = agree(self, commit)
+            if agreed.id:
+                return agreed.id
+            self.written.create(private=False, time=now())
+            if commit_id := self.written.append(MAIN, length, agreed):
+                self.written.agree(commit_id)
+                return commit_id
+
+    def _head(self) -> str:
+        """Return the id of main's last commit, or of that of the latest version where main stands for another one."""
         head, newest = self.written.head(MAIN), self._newest()
         if newest is None:
             return head or EMPTY.id
-        tagged = self.written.tag(f"v{newest.reference.selector}")
-        if head and (tagged or any(each.id == version_id(newest) for each in self.history(head))):
-            return head
-        return tagged or version_id(newest)
+        latest = self.written.tag(f"v{newest.reference.selector}") or version_id(newest)
+        commit = self._commit(head) if head else None
+        if head is None or commit is None:
+            return head or latest
+        manifest = commit.files.get(MANIFEST)
+        if manifest and manifest.sha256 in {each.digest for each in self.versions()}:
+            return head if manifest.sha256 == newest.digest else latest
+        return head if any(each.id == latest for each in self.history(head)) else latest
 
     def find(self, revision: str) -> Commit | None:
         """Return the commit that a branch, a tag or an id names; raise VerificationFailed where it is damaged."""

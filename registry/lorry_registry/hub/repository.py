@@ -5,6 +5,7 @@ hub/repositories/<namespace>/<name>/
     commits/<id>           a commit, never changed
     branches/<branch>/7    the id of the branch's seventh commit; made by one atomic link
     tags/<tag>             the id of a commit; made by one atomic link
+    agreed                 the id of the commit of main that last said what the registry says; see state.py
 
 A branch moves by making the next number, which exactly one of many can: no lock, and its past stays to be seen.
 """
@@ -162,6 +163,16 @@ class Repository:
             return False
         durable.sync_folder(path.parent)
         return True
+
+    def agreed(self) -> str | None:
+        """Return the id of the commit that last said what the registry says."""
+        return self._read(self._folder / "agreed")
+
+    def agree(self, commit_id: str) -> None:
+        """Write down that a commit says what the registry says."""
+        with durable.draft(self._layout.drafts) as draft:
+            durable.write(draft, f"{commit_id}\n".encode())
+            durable.put(draft, self._folder / "agreed")
 
     @property
     def _settings_file(self) -> Path:
