@@ -13,6 +13,7 @@ from lorry.cli.output import complain, count, echo, echo_json, progress, reason
 from lorry.errors import LorryError, NotFound
 
 if TYPE_CHECKING:
+    from lorry.ops.base import Base
     from lorry.ops.convert import Conversion
 
 _SHOWN = 10
@@ -67,7 +68,6 @@ def command(
     converted is told at the end, and the others are done. In place, a file is replaced when its successor is
     whole; where the new format has another suffix, the old file stays beside the new one.
     """
-    from lorry.ops.base import open_base
     from lorry.ops.convert import convert
     from lorry.ops.output import check_outputs
     from lorry.ops.read import open_adapter
@@ -83,7 +83,7 @@ def command(
     if recipe_file:
         check_outputs({"--output": output, "--recipe": recipe_file}, force=force)
 
-    opened = open_base(base) if base else None
+    opened = _opened(base) if base else None
 
     def write(source: Path | str | list[str], where: Path | str) -> Conversion:
         adapter = open_adapter(source, base=opened)
@@ -102,6 +102,12 @@ def command(
         keep_recipe(told, done.saved.path, Path(recipe_file), inputs=["+".join(path)], **named, force=force)
     shown = _told(done)
     echo_json(shown) if as_json else _print(shown)
+
+
+def _opened(base: str) -> Base:
+    from lorry.ops.base import open_base
+
+    return open_base(base)
 
 
 def _batch(

@@ -92,20 +92,9 @@ class NameTable:
 
         Raises Conflict where two templates claim it.
         """
-        return self._find(name, param) if self._may_be(name) else None
-
-    def _may_be(self, name: str) -> bool:
-        """Tell, cheaply, whether a name begins as one of the table's does and is no longer: most strange names go here.
-
-        An index, "{i}" in a template, is a number of up to nine digits.
-        """
-        return len(name) <= self._longest and ("" in self._heads or name[:_HEAD] in self._heads)
-
-    @cached_property
-    def _longest(self) -> int:
-        return 3 * max((len(view.name) for view in self._views), default=0)
-
-    def _find(self, name: str, param: str | None) -> Target | None:
+        # Most strange names begin as none of the table's does, or are longer: an index has at most nine digits.
+        if len(name) > self._longest or (name[:_HEAD] not in self._heads and "" not in self._heads):
+            return None
         shape, numbers = _cut(name, self._separator)
         found = {
             _fill(template.view, indices)
@@ -119,6 +108,10 @@ class NameTable:
                 f"in scheme {self.scheme} of {self._component}; the base table must tell them apart"
             )
         return found.pop() if found else None
+
+    @cached_property
+    def _longest(self) -> int:
+        return 3 * max((len(view.name) for view in self._views), default=0)
 
     def covering(self, module: str, param: str | None = None) -> Iterator[Target]:
         """Yield what the scheme has for our `module`, or for our `param` of it: alone, or as part of a fused module."""
