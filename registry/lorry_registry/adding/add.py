@@ -78,6 +78,9 @@ def add(store: LocalStore, sources: Sequence[str], target: Reference | None, wis
             yield _add(store, origin, target, wishes)
         except LorryError as error:
             yield Outcome(str(origin), REFUSED, reason(error, origin), error=error)
+        except OSError as error:
+            why = durable.reason(error)
+            yield Outcome(str(origin), REFUSED, why, error=LorryError(f"{origin}: {why}"))
 
 
 def accept(store: LocalStore, examined: Examined, target: Reference | None = None) -> Resolved:

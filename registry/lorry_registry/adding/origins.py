@@ -43,6 +43,8 @@ class Local:
         """Raise what reading it raises, so that what is no adapter need not be copied to be refused."""
         if self.home is not None:
             for path in self.paths:
+                if not path.exists():
+                    raise InvalidFile(f"{path} is a link that leads nowhere")
                 inside(self.home, path)
         subject = list(self.paths) if len(self.paths) > 1 else self.paths[0]
         if not any(is_program(file, plugins) for path in self.paths for file in _files(path)):

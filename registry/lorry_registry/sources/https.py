@@ -97,10 +97,10 @@ class _Part(NamedTuple):
 
     def finish(self, name: str) -> Path:
         """Give the whole file its name, another where that is taken."""
-        target = self.into / name
-        number = 2
-        while target.exists() or target.name.endswith(PART):
-            target = self.into / f"{Path(name).stem}-{number}{Path(name).suffix.removesuffix(PART)}"
+        name = name.removesuffix(PART) or "download"
+        target, number = self.into / name, 2
+        while target.exists():
+            target = self.into / f"{Path(name).stem}-{number}{Path(name).suffix}"
             number += 1
         self.tag.unlink(missing_ok=True)
         if not durable.WINDOWS:
