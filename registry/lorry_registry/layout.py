@@ -24,10 +24,10 @@ from lorry.errors import Incompatible, InvalidArgument
 from lorry_registry import durable
 
 FORMAT = "2"
-_OLDER = ("1",)
-"""Layouts that are read as they are, and become this one when they are first written to.
+OLDER = ("1",)
+"""Layouts that become this one when they are opened; see `lorry_registry.upgrade`.
 
-1: without hub/. What only that holds, a lorry that knows no more than this would collect as garbage.
+1: aliases and lines of the log had no checks, and there was no hub/, whose files such a lorry would take for garbage.
 """
 
 
@@ -87,33 +87,34 @@ class Layout:
         """File of the index."""
         return self.home / "index.sqlite"
 
-    def check(self) -> None:
-        """Raise InvalidArgument where the home is no folder, Incompatible where a newer lorry laid it out."""
+    def check(self) -> bool:
+        """Return whether an older lorry laid the home out.
+
+        Raises InvalidArgument where it is no folder, Incompatible where a newer lorry laid it out.
+        """
         if self.home.exists() and not self.home.is_dir():
             raise InvalidArgument(f"{self.home} is a file, and a registry is a folder; point LORRY_HOME at one")
-        found = self._found()
-        if found not in {None, FORMAT, *_OLDER}:
+        found = self.mark
+        if found not in {None, FORMAT, *OLDER}:
             raise Incompatible(
                 f"{self.home} is a registry of layout {str(found)[:20]!r}, this lorry knows {FORMAT}; "
                 "upgrade lorry, or point LORRY_HOME elsewhere"
             )
+        return found in OLDER
 
     def prepare(self) -> None:
-        """Make what is missing of a home that is about to be written to, and an older layout this one.
-
-        An older lorry refuses it from then on. A crash leaves it one or the other: the mark is replaced last, whole.
-        """
+        """Make what is missing of a home that is about to be written to."""
         self.check()
         for folder in (self.blobs, self.names, self.drafts):
             durable.make_folder(folder)
-        found = self._found()
-        if found != FORMAT:
+        if self.mark is None:
             with durable.draft(self.drafts) as draft:
                 durable.write(draft, f"{FORMAT}\n".encode())
-                (durable.put if found in _OLDER else durable.put_new)(draft, self.home / "FORMAT")
+                durable.put_new(draft, self.home / "FORMAT")
 
-    def _found(self) -> str | None:
-        """Return the layout that a home is marked with, None where it is not marked yet."""
+    @property
+    def mark(self) -> str | None:
+        """The layout that the home is marked with, None where it is not marked yet."""
         try:
             return (self.home / "FORMAT").read_text(encoding="ascii", errors="replace").strip()
         except FileNotFoundError:

@@ -218,6 +218,31 @@ class Records:
         """Return what each alias there ever was stands for as the log has it, None for one that was dropped."""
         return {entry["alias"]: entry.get("after") for entry in self.history() if "alias" in entry}
 
+    def add_checks(self) -> None:
+        """Give the aliases and the log of layout 1 the checks they did not have; what has them stays as it is."""
+        for name in self.alias_names():
+            path = self._folder / "aliases" / name
+            version = (_text(path) or "").removesuffix("\n")
+            if " " not in version:
+                self._replace(path, f"{version} {self._check(name, version)}\n".encode())
+        before = self._log_lines()
+        after = [self._with_check(line) for line in before]
+        if after != before:
+            self._replace(self._folder / "log.jsonl", b"".join(line + b"\n" for line in after))
+
+    def _with_check(self, line: bytes) -> bytes:
+        entry = _json(line)
+        if not isinstance(entry, dict) or "check" in entry:  # torn, or as it should be
+            return line
+        if "yanked" in entry:
+            entry["note"] = _short(Note(*map(entry.get, ("yanked", "deprecated", "replaced_by"))).to_bytes())
+        return json.dumps({**entry, "check": self._check(json.dumps(entry))}).encode()
+
+    def _replace(self, path: Path, data: bytes) -> None:
+        with durable.draft(self._drafts) as draft:
+            durable.write(draft, data)
+            durable.put(draft, path)
+
     def _entry(self, line: bytes) -> dict[str, Any] | None:
         """Read a line of the log; None for one that is not as it was written, or another adapter's."""
         entry = _json(line)

@@ -55,7 +55,10 @@ class LocalStore:
 
     def __init__(self, home: Path | None = None) -> None:
         self.layout = Layout(home or default_home())
-        self.layout.check()
+        if self.layout.check():
+            from lorry_registry.upgrade import upgrade
+
+            upgrade(self.layout)
         self.blobs = Blobs(self.layout.blobs, self.layout.drafts)
 
     def records(self, reference: Reference) -> Records:

@@ -1,13 +1,17 @@
-"""A home of an older layout is read as it is, and becomes today's when it is written to; a newer one is refused."""
+"""A home of an older layout becomes today's when it is opened, whatever happens meanwhile; a newer one is refused."""
 
 from __future__ import annotations
 
+import errno
+import itertools
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from lorry.errors import Incompatible, LorryWarning
+from lorry.errors import Incompatible, LorryError, LorryWarning
 from lorry_registry import Registry, durable
 from lorry_registry.layout import FORMAT
 
@@ -18,13 +22,12 @@ HOMES = Path(__file__).parent / "homes"
 
 
 @pytest.fixture(params=sorted(path.name for path in HOMES.iterdir()))
-def old(request: pytest.FixtureRequest, home: Path) -> Registry:
-    shutil.copytree(HOMES / request.param, home)
-    return Registry(home)
+def old(request: pytest.FixtureRequest, home: Path) -> Path:
+    return shutil.copytree(HOMES / request.param, home)
 
 
-def mark(registry: Registry) -> str:
-    return (registry.home / "FORMAT").read_text().strip()
+def mark(home: Path) -> str:
+    return (home / "FORMAT").read_text().strip()
 
 
 def check(registry: Registry, tmp_path: Path) -> None:
@@ -44,34 +47,59 @@ def check(registry: Registry, tmp_path: Path) -> None:
     assert registry.note("demo/ink@1.0.0").deprecated == "old"
 
 
-def test_an_older_layout_is_read_as_it_is(old: Registry, tmp_path: Path) -> None:
-    before = mark(old)
-    with pytest.warns(LorryWarning, match="drew only dogs"):
-        old.pull("demo/cat@1.1.0", tmp_path / "out")
-    assert mark(old) == before
-
-
-def test_an_older_layout_becomes_todays_when_it_is_written_to(old: Registry, tmp_path: Path) -> None:
-    old.publish("demo/new@1.0.0", [write_lora(tmp_path / "new.safetensors", seed=3)])
+def test_an_older_layout_becomes_todays_when_it_is_opened(old: Path, tmp_path: Path) -> None:
+    registry = Registry(old)
     assert mark(old) == FORMAT
-    check(old, tmp_path)
+    check(registry, tmp_path)
+    registry.publish("demo/new@1.0.0", [write_lora(tmp_path / "new.safetensors", seed=3)])
+    check(Registry(old), tmp_path)
 
 
-def test_an_upgrade_that_was_cut_off_is_done_by_the_next(
-    old: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+class Killed(BaseException):
+    """The process ends here."""
+
+
+@pytest.mark.parametrize("when", range(7))
+def test_an_upgrade_that_was_cut_off_anywhere_is_done_by_the_next(
+    when: int, old: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before, file = mark(old), write_lora(tmp_path / "new.safetensors", seed=3)
+    before, put, count = mark(old), durable.put, itertools.count()
 
-    def die(*_: object) -> None:
-        raise KeyboardInterrupt
+    def die(draft: Path, target: Path) -> None:
+        if next(count) == when:
+            raise Killed
+        put(draft, target)
 
     with monkeypatch.context() as patch:
         patch.setattr(durable, "put", die)
-        with pytest.raises(KeyboardInterrupt):
-            old.publish("demo/new@1.0.0", [file])
-    assert mark(old) == before
-    old.publish("demo/new@1.0.0", [file])
-    check(old, tmp_path)
+        killed = False
+        try:
+            Registry(old)
+        except Killed:
+            killed = True
+    assert (mark(old) == before) is killed
+    check(Registry(old), tmp_path)
+
+
+def test_of_many_who_open_it_one_upgrades_and_nothing_is_lost(old: Path) -> None:
+    code = "import sys; from lorry_registry import Registry; Registry(sys.argv[1]).set_alias(sys.argv[2], '1.0.0')"
+    processes = [
+        subprocess.Popen([sys.executable, "-c", code, str(old), f"demo/cat@by-{number}"]) for number in range(4)
+    ]
+    assert [process.wait() for process in processes] == [0] * 4
+    registry = Registry(old)
+    told = {entry.get("alias") for entry in registry.store.records(registry.resolve("demo/cat").reference).history()}
+    assert told >= {f"by-{number}" for number in range(4)}
+    assert registry.store.records(registry.resolve("demo/cat").reference).torn_lines() == 0
+
+
+def test_an_older_home_that_cannot_be_written_to_says_so(old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: Path, target: Path) -> None:
+        raise OSError(errno.EROFS, "Read-only file system", str(target))
+
+    monkeypatch.setattr(durable, "put", refuse)
+    with pytest.raises(LorryError, match="Read-only file system.*open it once where it can be written to"):
+        Registry(old)
 
 
 def test_a_newer_layout_is_refused_untouched(published: Registry, lora: Path) -> None:
@@ -79,10 +107,10 @@ def test_a_newer_layout_is_refused_untouched(published: Registry, lora: Path) ->
     for touch in (lambda: Registry(published.home), lambda: published.publish("demo/cat@2.0.0", [lora])):
         with pytest.raises(Incompatible, match=r"layout '99', this lorry knows .*; upgrade lorry"):
             touch()
-    assert mark(published) == "99"
+    assert mark(published.home) == "99"
 
 
 def test_two_who_start_a_home_mark_it_once(home: Path) -> None:
     for registry in (Registry(home), Registry(home)):
         registry.store.layout.prepare()
-    assert mark(Registry(home)) == FORMAT
+    assert mark(home) == FORMAT
