@@ -72,6 +72,7 @@ def lorry_stores() -> list[Store]:
             schemes=("hf",),
             remote="lorry_registry.remotes.hub.remote:open_hub",
             holds_one=True,
+            fetch="lorry_registry.remotes.hub.foreign:fetch",
         ),
         Store(
             name="https",

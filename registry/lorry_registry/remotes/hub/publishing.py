@@ -109,7 +109,7 @@ def _rank(version: Version) -> tuple[bool, Version]:
 def _commit(repository: HubRepository, versions: HubVersions, release: Release, line: _Line) -> str | None:
     """Commit a version; return the commit, None where others were quicker, or where the answer was lost."""
     files = release.contents()
-    there = repository.files(line.head)
+    there = [file.path for file in repository.files(line.head)]
     gone = sorted(left_behind(line.standing.manifest, there) - files.keys()) if line.standing else []
     message = f"Publish {release.manifest.reference}\n\nManifest sha256:{release.digest}"
     try:

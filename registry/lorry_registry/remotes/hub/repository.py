@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from functools import cached_property
 from http import HTTPStatus
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from lorry.errors import InvalidFile, NotFound, UpstreamFailed, VerificationFailed
 from lorry_registry.remotes.hub.errors import said, status, told
@@ -23,6 +23,15 @@ if TYPE_CHECKING:
 
 MAIN = "main"
 _TIMEOUT = 30.0
+_MOST_FILES = 10_000
+
+
+class HubFile(NamedTuple):
+    """A file of a commit: its path, its bytes, and its sha256 where the Hub tells that ("" where it does not)."""
+
+    path: str
+    size: int
+    sha256: str
 
 
 class HubRepository:
@@ -37,6 +46,11 @@ class HubRepository:
         from huggingface_hub import HfApi
 
         return HfApi(endpoint=os.environ.get("HF_ENDPOINT", "").rstrip("/") or None, library_name="lorry")
+
+    @property
+    def endpoint(self) -> str:
+        """The address of the Hub."""
+        return self._api.endpoint
 
     def private(self) -> bool | None:
         """Return whether only some people may see it; None where it is not there, or hidden from this token."""
@@ -64,10 +78,18 @@ class HubRepository:
         except NotFound:
             return None
 
-    def files(self, commit: str) -> Sequence[str]:
-        """Return the paths of a commit's files."""
+    def files(self, commit: str) -> Sequence[HubFile]:
+        """Return a commit's files; raise UpstreamFailed where they are too many."""
+        from huggingface_hub.hf_api import RepoFile
+
+        found = []
         with told(self.name):
-            return self._api.list_repo_files(self.name, revision=commit)
+            for each in self._api.list_repo_tree(self.name, revision=commit, recursive=True):
+                if isinstance(each, RepoFile):
+                    found.append(HubFile(each.path, each.size, each.lfs.sha256 if each.lfs else ""))
+                if len(found) > _MOST_FILES:
+                    raise UpstreamFailed(f"hf://{self.name} has more than {_MOST_FILES:,} files, and is not read")
+        return found
 
     def read(self, path: str, commit: str, start: int = 0) -> Iterator[bytes]:
         """Yield a file's bytes from `start` on; go on where a connection was cut as long as bytes come.
