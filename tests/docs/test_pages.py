@@ -24,6 +24,7 @@ PAGES = [
     "docs/how-to/merge.md",
     "docs/how-to/bake.md",
     "docs/how-to/publish-and-pull.md",
+    "docs/how-to/recipes.md",
     "docs/how-to/carry-versions.md",
     "docs/how-to/sign.md",
 ]
@@ -84,6 +85,8 @@ def test_commands_and_code_of_a_page_work(page: str, monkeypatch: pytest.MonkeyP
     for language, text in found:
         if language == "sh":
             run_shell(text, monkeypatch)
+        elif language == "yaml":
+            Path(text.splitlines()[0].removeprefix("# ")).write_text(text, encoding="utf-8")
         elif language == "python":
             exec(compile(text, page, "exec"), {})  # noqa: S102  it is our own page
 

@@ -40,10 +40,10 @@ class Compared(NamedTuple):
     def check(self, what: str) -> None:
         """Raise VerificationFailed where it is something else; `what` begins the message."""
         if not self.same:
-            by = f"by a relative error of {self.error:.2g} ({self.tolerance:g} is tolerated), " if self.error else ""
+            by = f" by a relative error of {self.error:.2g} ({self.tolerance:g} is tolerated)" if self.error else ""
             raise VerificationFailed(
-                f"{what} is not what the recipe made before: it differs {by}its tensors being {self.found} and not "
-                f"{self.expected}; were other versions of lorry or torch, another device or number of threads at work?"
+                f"{what} is not what the recipe made before: it differs{by}, its tensors being {self.found} and "
+                f"not {self.expected}; were other versions of lorry or torch, another device or other threads at work?"
             )
 
     def in_words(self) -> str:
