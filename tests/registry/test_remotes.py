@@ -47,7 +47,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
         return (tmp_path / "shared").as_uri()
     if request.param.startswith("oci"):
         if "sixteen" in request.node.name:
-            monkeypatch.setattr("lorry_registry.remotes.oci.remote.SETTLE", 3)
+            monkeypatch.setattr("lorry_registry.remotes.oci.remote.SETTLE", 2)
         else:
             monkeypatch.setattr("lorry_registry.remotes.oci.remote.sleep", lambda _: None)  # nobody else is there
             monkeypatch.setattr("lorry_registry.remotes.oci.remote.SETTLE", 60)
@@ -149,6 +149,19 @@ def test_of_sixteen_who_note_something_first_one_is(remote: Remote, tmp_path: Pa
     won = race(lambda each: remote.say("1.0.0", None, each), notes)
     assert won.count(True) == 1
     assert remote.notes()["1.0.0"] == notes[won.index(True)]
+
+
+def test_of_many_who_push_at_once_the_highest_is_the_latest(
+    published: Registry, place: str, remote: Remote, tmp_path: Path
+) -> None:
+    for minor in range(1, 6):
+        published.publish(f"demo/cat@1.{minor}.0", [write_lora(tmp_path / f"{minor}.safetensors", seed=minor)])
+
+    def push(minor: int) -> bool:
+        return published.push(f"demo/cat@1.{minor}.0", place)
+
+    assert race(push, range(6)) == [True] * 6
+    assert remote.aliases()["latest"] == "1.5.0"
 
 
 def test_there_and_back_is_the_same_version(published: Registry, elsewhere: Registry, place: str) -> None:

@@ -5,11 +5,13 @@ What is carried is only added: nothing that the other side says is taken back by
 
 from __future__ import annotations
 
-from lorry.errors import InvalidFile, NotFound, VerificationFailed
+from lorry.errors import InvalidFile, NotFound, UpstreamFailed, VerificationFailed
 from lorry.plugin.remote import Remote
 from lorry_registry.notes import NOTHING, Change, Note
 from lorry_registry.reference import LATEST, Reference
 from lorry_registry.semver import Version
+
+_TRIES = 100
 
 
 def notes_there(remote: Remote) -> dict[Version, Note]:
@@ -39,14 +41,19 @@ def say_there(remote: Remote, reference: Reference, change: Change) -> bool:
 
 
 def move_latest(remote: Remote) -> None:
-    """Point "latest" at the highest stable version that is not yanked; look again where another was quicker."""
-    while True:
+    """Point "latest" at the highest stable version that is not yanked, and look again: another may have come between.
+
+    Raises UpstreamFailed where it never stays.
+    """
+    for _ in range(_TRIES):
         notes = notes_there(remote)
         versions = [version for version in map(Version.parse, remote.versions()) if version.stable]
         offered = [version for version in versions if notes.get(version, NOTHING).yanked is None]
         before = remote.aliases().get(LATEST)
-        if not offered or before == str(max(offered)) or remote.move(LATEST, before, str(max(offered))):
+        if not offered or before == str(max(offered)):
             return
+        remote.move(LATEST, before, str(max(offered)))
+    raise UpstreamFailed(f'"{LATEST}" there does not stay where it is put; try again later')
 
 
 def _change(remote: Remote, version: Version, change: Change) -> bool:
