@@ -63,7 +63,7 @@ def main() -> None:  # noqa: PLR0915  one call after the other, as a user makes 
     folder = package()
     me = alice.whoami()
     check("whoami", me["name"] == "alice" and me["auth"]["accessToken"]["role"] == "write", me)
-    raises("whoami of a wrong token", errors.HfHubHTTPError, lambda: hub.HfApi(token="hf_no").whoami(), 401)  # noqa: S106
+    raises("whoami of a wrong token", Exception, lambda: hub.HfApi(token="hf_no").whoami(), 401)  # noqa: S106
     check("create_repo", alice.create_repo(REPO).repo_id == REPO)
     check("create_repo, exist_ok", alice.create_repo(REPO, exist_ok=True).repo_id == REPO)
     raises("create_repo again", errors.HfHubHTTPError, lambda: alice.create_repo(REPO), 409)
@@ -121,7 +121,8 @@ def main() -> None:  # noqa: PLR0915  one call after the other, as a user makes 
     newer = Path(hub.snapshot_download(REPO))
     blobs = [(each / "big.safetensors").resolve() for each in (path, newer)]
     check("blobs are shared in the client's cache", blobs[0] == blobs[1], blobs)
-    check("verify_repo_checksums", not alice.verify_repo_checksums(REPO, revision="v1.0.0").mismatches)
+    if hasattr(alice, "verify_repo_checksums"):  # not before 1.0
+        check("verify_repo_checksums", not alice.verify_repo_checksums(REPO, revision="v1.0.0").mismatches)
     local = hub.hf_hub_download(REPO, "big.safetensors", revision=first.oid, local_dir=WORK / "local")
     check("hf_hub_download", Path(local).read_bytes() == BIG)
 
@@ -150,7 +151,7 @@ def main() -> None:  # noqa: PLR0915  one call after the other, as a user makes 
            lambda: hub.HfApi(token=False).model_info("alice/secret"), 401)  # fmt: skip
     check("private, to its reader", reader.model_info("alice/secret").private)
     check("private, in a list", "alice/secret" not in [model.id for model in bob.list_models()])
-    alice.update_repo_settings("alice/secret", visibility="public")
+    alice.update_repo_settings("alice/secret", private=False)
     check("public again", not bob.model_info("alice/secret").private)
 
     card = hub.ModelCard.load(REPO)
