@@ -125,6 +125,19 @@ def test_it_is_an_oci_image_layout(published: Registry, tmp_path: Path) -> None:
         assert len(files["blobs/" + each["digest"].replace(":", "/")]) == each["size"]
 
 
+def test_a_layout_of_another_tool_is_taken(published: Registry, elsewhere: Registry, tmp_path: Path) -> None:
+    export(published, tmp_path / "x.tar", "demo/cat")
+    with tarfile.open(tmp_path / "x.tar", "r:") as archive:
+        archive.extractall(tmp_path / "x", filter="data")
+    index = json.loads((tmp_path / "x" / "index.json").read_text())
+    (tmp_path / "x" / "index.json").write_text(json.dumps(index, indent=2))
+    with tarfile.open(tmp_path / "y.tar", "w", format=tarfile.USTAR_FORMAT) as archive:
+        for name in ("blobs", "index.json", "oci-layout"):
+            archive.add(tmp_path / "x" / name, name)
+    import_(elsewhere, tmp_path / "y.tar")
+    assert elsewhere.resolve("demo/cat") == published.resolve("demo/cat")
+
+
 def test_the_commands_do_the_same(published: Registry, elsewhere: Registry, tmp_path: Path) -> None:
     def run(*arguments: str, home: Path) -> str:
         result = CliRunner(env={"LORRY_HOME": str(home)}).invoke(cli, arguments)

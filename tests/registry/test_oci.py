@@ -25,7 +25,7 @@ from lorry_registry.remotes.oci import remote as oci_remote
 from lorry_registry.remotes.oci.credentials import credentials
 from lorry_registry.remotes.oci.place import open_oci
 from lorry_registry.remotes.oci.remote import OciRemote
-from tests.support.oci_registry import OciRegistry, serve
+from tests.support.oci_registry import Answer, OciRegistry, serve
 
 from . import oci
 from .helpers import data_manifest, write_lora
@@ -209,12 +209,15 @@ def test_a_password_goes_to_no_token_service_in_the_clear(
     assert server.log == []
 
 
-def test_nothing_is_sent_in_the_clear_to_another_machine() -> None:
+def test_nothing_is_sent_in_the_clear_to_another_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     assert _origin(open_oci("oci://registry.example/x", "demo/cat")) == "https://registry.example"
     assert _origin(open_oci("oci://registry.example:5000/x", "demo/cat")) == "https://registry.example:5000"
     assert _origin(open_oci("oci://registry.example/x", "demo/cat", insecure="true")) == "http://registry.example"
     assert _origin(open_oci("oci://localhost:5000/x", "demo/cat")) == "http://localhost:5000"
     assert _origin(open_oci("oci://localhost:5000/x", "demo/cat", insecure="false")) == "https://localhost:5000"
+    monkeypatch.setenv("LORRY_INSECURE_REGISTRIES", "registry.lan:5000,other.lan")
+    assert _origin(open_oci("oci://registry.lan:5000/x", "demo/cat")) == "http://registry.lan:5000"
+    assert _origin(open_oci("oci://registry.lan/x", "demo/cat")) == "https://registry.lan"
 
 
 def _origin(remote: OciRemote) -> str:
@@ -306,6 +309,28 @@ def test_a_damaged_note_is_mended_by_the_next(published: Registry, server: OciRe
     assert damaged != b"{}"
     assert remote.say("1.0.0", damaged, b"{}")
     assert dict(remote.notes()) == {"1.0.0": b"{}"}
+
+
+@pytest.mark.parametrize("answer", [b"[" * 1_000_000, b"\xff", b"[]", b'{"tags": 1}', bytes(5 << 20)])
+def test_an_answer_that_is_none_is_told(answer: bytes, server: OciRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "_list_tags", lambda *_: Answer(200, answer))
+    with pytest.raises(UpstreamFailed):
+        list(open_oci(place(server), "demo/cat").versions())
+
+
+def test_tags_without_end_are_told(server: OciRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = json.dumps({"tags": ["x"] * 60_000}).encode()
+    link = {"Link": f'</v2/{REPOSITORY}/tags/list?last=x>; rel="next"'}
+    monkeypatch.setattr(server, "_list_tags", lambda *_: Answer(200, page, link))
+    with pytest.raises(UpstreamFailed, match="without end"):
+        list(open_oci(place(server), "demo/cat").versions())
+
+
+def test_a_manifest_that_is_none_is_no_version(server: OciRegistry) -> None:
+    for document in (b"[" * 1_000_000, b"[]", b'{"annotations": {"lorry.manifest": 1}}'):
+        server.manifests[REPOSITORY, "1.0.0"] = ("application/vnd.oci.image.manifest.v1+json", document)
+        with pytest.raises(InvalidFile):
+            open_oci(place(server), "demo/cat").manifest("1.0.0")
 
 
 @pytest.mark.parametrize(

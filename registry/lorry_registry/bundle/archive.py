@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import tarfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -62,8 +62,8 @@ def write(file: BinaryIO, members: Iterable[tuple[str, Blob]]) -> None:
     file.write(bytes(-file.tell() % tarfile.RECORDSIZE))
 
 
-def read(path: Path) -> dict[str, Blob]:
-    """Return the members of an archive by name.
+def read(path: Path, folders: Collection[str] = ()) -> dict[str, Blob]:
+    """Return the members of an archive by name, without the `folders` that other tools write down too.
 
     Raises InvalidFile for what is no plain tar archive of regular files, each of another name, and nothing besides.
     """
@@ -74,6 +74,11 @@ def read(path: Path) -> dict[str, Blob]:
         total = os.fstat(file.fileno()).st_size
         while (block := file.read(_BLOCK)) != bytes(_BLOCK):
             info = _header(path, block)
+            if info.isdir() and info.name in folders and not info.size:
+                continue
+            if info.type not in (tarfile.REGTYPE, tarfile.AREGTYPE):
+                kind = _KINDS.get(info.type, "no file")
+                raise InvalidFile(f"{path}: {info.name!r} is {kind}, and a bundle has only files")
             blob = Blob(info.size, lambda: path.open("rb"), file.tell())
             if not 0 <= blob.size <= total - blob.offset:
                 raise InvalidFile(f"{path}: {info.name!r} claims {info.size:,} bytes, and the file has not so many")
@@ -91,12 +96,9 @@ def read(path: Path) -> dict[str, Blob]:
 
 def _header(path: Path, block: bytes) -> tarfile.TarInfo:
     try:
-        info = tarfile.TarInfo.frombuf(block, "ascii", "strict")
+        return tarfile.TarInfo.frombuf(block, "ascii", "strict")
     except (tarfile.HeaderError, UnicodeDecodeError) as error:
         raise InvalidFile(f"{path} is no plain tar archive, or a damaged one: {error}") from error
-    if info.type not in (tarfile.REGTYPE, tarfile.AREGTYPE):
-        raise InvalidFile(f"{path}: {info.name!r} is {_KINDS.get(info.type, 'no file')}, and a bundle has only files")
-    return info
 
 
 def digest(blob: Blob) -> str:

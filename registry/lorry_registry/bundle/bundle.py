@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
@@ -22,12 +23,13 @@ from lorry_registry.reference import Reference
 from lorry_registry.remotes.oci.modelpack import MANIFEST
 from lorry_registry.remotes.oci.remote import OciRemote
 
-_MARK, _MARKED = "oci-layout", canonical_json.dump({"imageLayoutVersion": "1.0.0"})
+_MARK, _LAYOUT = "oci-layout", {"imageLayoutVersion": "1.0.0"}
+_FOLDERS = ("blobs", "blobs/sha256")
 _INDEX, _INDEX_TYPE = "index.json", "application/vnd.oci.image.index.v1+json"
 _NAME = "org.opencontainers.image.ref.name"
 _BLOB = re.compile(r"blobs/sha256/([0-9a-f]{64})")
 _TAG = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}")
-_LARGEST = 16 << 20
+_LARGEST, _LARGEST_DOCUMENT = 16 << 20, 4 << 20
 
 
 class Bundle:
@@ -46,11 +48,11 @@ class Bundle:
         """Add a blob that has this digest."""
         self.blobs[sha256] = blob
 
-    def small(self, sha256: str) -> bytes:
+    def small(self, sha256: str, most: int = _LARGEST) -> bytes:
         """Return the bytes of a manifest; raise InvalidFile where it is missing or too large."""
         blob = self.blobs.get(sha256)
-        if blob is None or blob.size > _LARGEST:
-            raise InvalidFile(f"{self.name} lacks the manifest {sha256}, or it is one of more than {_LARGEST:,} bytes")
+        if blob is None or blob.size > most:
+            raise InvalidFile(f"{self.name} lacks the manifest {sha256}, or it is one of more than {most:,} bytes")
         return b"".join(blob.read())
 
     def write(self, path: Path) -> None:
@@ -69,7 +71,7 @@ class Bundle:
                 for name, sha256 in sorted(named)
             ],
         }
-        first = {_MARK: _held(_MARKED), _INDEX: _held(canonical_json.dump(index))}
+        first = {_MARK: _held(canonical_json.dump(_LAYOUT)), _INDEX: _held(canonical_json.dump(index))}
         blobs = {f"blobs/sha256/{sha256}": blob for sha256, blob in sorted(self.blobs.items())}
         with path.open("xb") as file:
             archive.write(file, (first | blobs).items())
@@ -85,17 +87,17 @@ def open_bundle(path: Path) -> Bundle:
     """Open a bundle; no blob is read but the index. Raises NotFound, and InvalidFile for what is none of lorry's."""
     if not path.exists():
         raise NotFound(f"{path} does not exist; check the path")
-    members = archive.read(path)
+    members = archive.read(path, _FOLDERS)
     bundle = Bundle(str(path))
-    index = members.pop(_INDEX, None)
-    if b"".join(members.pop(_MARK, _held(b"")).read()) != _MARKED or index is None or index.size > _LARGEST:
-        raise InvalidFile(f"{path} is no bundle: it does not begin as an OCI image layout")
+    mark, index = (_document(path, members.pop(name, None)) for name in (_MARK, _INDEX))
+    if mark != _LAYOUT:
+        raise InvalidFile(f"{path} is no bundle: it is no OCI image layout of version 1.0.0")
     for name, blob in members.items():
         found = _BLOB.fullmatch(name)
         if not found:
             raise InvalidFile(f"{path}: {name!r} is no blob, and a bundle has nothing else")
         bundle.blobs[found[1]] = blob
-    for name, sha256 in _named(path, b"".join(index.read())):
+    for name, sha256 in _named(path, index):
         adapter, _, tag = name.rpartition(":")
         if not _TAG.fullmatch(tag) or not _names_adapter(adapter) or tag in bundle.tags[adapter]:
             raise InvalidFile(f"{path}: its index names {name!r}, which is no version, or names it twice")
@@ -129,7 +131,7 @@ class _BundleRepository:
 
     def manifest(self, tag: str) -> bytes | None:
         sha256 = self._bundle.tags[self._adapter].get(tag)
-        return self._bundle.small(sha256) if sha256 else None
+        return self._bundle.small(sha256, _LARGEST_DOCUMENT) if sha256 else None
 
     def tag(self, tag: str, manifest: bytes) -> None:
         sha256 = hashlib.sha256(manifest).hexdigest()
@@ -144,13 +146,21 @@ def _names_adapter(text: str) -> bool:
         return False
 
 
-def _named(path: Path, index: bytes) -> Iterator[tuple[str, str]]:
+def _document(path: Path, blob: Blob | None) -> Any:  # noqa: ANN401  any JSON value
+    if blob is None or blob.size > _LARGEST_DOCUMENT:
+        raise InvalidFile(f"{path} is no bundle: it has no {_MARK} and {_INDEX}, or too large ones")
     try:
-        found = canonical_json.load(index)
-        for each in found["manifests"]:
+        return json.loads(b"".join(blob.read()))
+    except (ValueError, RecursionError) as error:
+        raise InvalidFile(f"{path} is no bundle: its {_MARK} or {_INDEX} is no JSON") from error
+
+
+def _named(path: Path, index: Any) -> Iterator[tuple[str, str]]:  # noqa: ANN401  any JSON value
+    try:
+        for each in index["manifests"]:
             yield _text(each["annotations"][_NAME]), _text(each["digest"]).removeprefix("sha256:")
-    except (InvalidArgument, LookupError, TypeError) as error:
-        raise InvalidFile(f"{path}: its index is not as lorry writes it: {error}") from error
+    except (LookupError, TypeError) as error:
+        raise InvalidFile(f"{path}: its index names no versions: {error}") from error
 
 
 def _text(value: Any) -> str:  # noqa: ANN401  any JSON value

@@ -19,7 +19,7 @@ from lorry_registry.remotes.oci.session import Session
 
 _CHUNK = 1 << 20
 _GONE = (404,)
-_MOST_PAGES = 1000
+_MOST_PAGES, _MOST_TAGS = 1000, 100_000
 
 
 class HttpRepository:
@@ -43,7 +43,7 @@ class HttpRepository:
 
     def blob(self, sha256: str, start: int = 0) -> Iterator[bytes]:
         """See `Repository`; a registry that knows no ranges sends all, and what is before `start` is passed over."""
-        headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={start}-"} if start else {})
+        headers = {"Range": f"bytes={start}-"} if start else {}
         with self._session.stream("GET", self._blob(sha256), allowed=_GONE, headers=headers) as response:
             if response.status_code in _GONE:
                 raise NotFound(f"blob {sha256} is not there")
@@ -53,7 +53,7 @@ class HttpRepository:
                 if not told.startswith(f"bytes {start}-"):
                     raise UpstreamFailed(f"{self._session.host} sends {told!r} where bytes from {start} were asked for")
                 ahead = 0
-            for chunk in response.iter_bytes():  # as it comes, so that nothing is lost where the connection is cut
+            for chunk in response.iter_raw():  # as it comes, so that nothing is lost where the connection is cut
                 if len(chunk) > ahead:
                     yield chunk[ahead:]
                 ahead = max(ahead - len(chunk), 0)
@@ -77,6 +77,8 @@ class HttpRepository:
         found: list[str] = []
         url = f"{self._url}/tags/list"
         for _ in range(_MOST_PAGES):
+            if len(found) > _MOST_TAGS:
+                break
             response, data = self._session.send("GET", url, allowed=_GONE)
             if response.status_code in _GONE:
                 return found
@@ -104,10 +106,9 @@ class HttpRepository:
 
     def _listed(self, data: bytes) -> list[str]:
         try:
-            tags = json.loads(data)["tags"] or []
-        except (ValueError, LookupError, TypeError) as error:
+            return [tag for tag in json.loads(data)["tags"] or () if isinstance(tag, str)]
+        except (ValueError, LookupError, TypeError, RecursionError) as error:
             raise UpstreamFailed(f"{self._session.host} does not list tags as OCI registries do") from error
-        return [tag for tag in tags if isinstance(tag, str)]
 
     def _blob(self, sha256: str) -> str:
         return f"{self._url}/blobs/sha256:{sha256}"

@@ -87,7 +87,7 @@ def held(document: bytes) -> Held | None:
     try:
         annotations = json.loads(document)["annotations"]
         version, digest = annotations[_VERSION], annotations[_HELD]
-    except (ValueError, LookupError, TypeError):
+    except (ValueError, LookupError, TypeError, RecursionError):
         return None
     if not (isinstance(version, str) and isinstance(digest, str) and _DIGEST.fullmatch(digest)):
         raise InvalidFile("its OCI manifest names no manifest of lorry's; push the version again")
@@ -114,7 +114,7 @@ def embedded(document: bytes) -> bytes:
         (kept,) = json.loads(document)["layers"]
         data = base64.b64decode(kept["data"], validate=True)
         return data if kept == _blob(kept["mediaType"], data) | {"data": kept["data"]} else document
-    except (ValueError, LookupError, TypeError):
+    except (ValueError, LookupError, TypeError, RecursionError):
         return document
 
 

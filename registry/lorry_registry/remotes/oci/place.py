@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from urllib.parse import urlsplit
 
@@ -18,8 +19,8 @@ _HOSTS = {"docker.io": DOCKER_HUB, "index.docker.io": DOCKER_HUB}
 def open_oci(place: str, adapter: str, *, insecure: str = "") -> OciRemote:
     """Open oci://host[:port]/prefix, as whom `docker login` made known there.
 
-    Without encryption on this machine, or on any where `insecure` is "true". Raises InvalidArgument for what is no
-    place in a registry, and for an adapter whose name is none in OCI.
+    Without encryption on this machine, at the hosts in LORRY_INSECURE_REGISTRIES, and where `insecure` is "true".
+    Raises InvalidArgument for what is no place in a registry, and for an adapter whose name is none in OCI.
     """
     try:
         from lorry_registry.remotes.oci.http import HttpRepository
@@ -38,5 +39,6 @@ def open_oci(place: str, adapter: str, *, insecure: str = "") -> OciRemote:
             f"{name} is no name of an OCI repository: small letters and digits with one . or _ between them, or any "
             f"number of -, and no more than {_LONGEST_NAME} of all; what comes after # names adapter and version"
         )
-    plain = insecure == "true" or (not insecure and loopback(parts.hostname))
+    said = parts.netloc in os.environ.get("LORRY_INSECURE_REGISTRIES", "").split(",") or loopback(parts.hostname)
+    plain = said if not insecure else insecure == "true"
     return OciRemote(HttpRepository(Session(f"{'http' if plain else 'https'}://{host}"), name))

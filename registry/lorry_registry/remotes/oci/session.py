@@ -17,7 +17,7 @@ import httpx2
 from lorry.errors import AccessDenied, UpstreamFailed
 from lorry_registry.remotes.oci.credentials import Credentials, credentials
 
-_TIMEOUT = httpx2.Timeout(60, connect=15)
+_TIMEOUT = httpx2.Timeout(300, connect=15)  # a registry reads a whole upload again before it answers
 _BUSY = (429, 500, 502, 503, 504)
 _PAUSES = (0.05, 0.2, 0.8)  # seconds
 _MOST = 4 << 20  # what registries take as a manifest
@@ -33,6 +33,7 @@ class Session:
             base_url=self._origin,
             auth=_Auth(self._origin),
             timeout=_TIMEOUT,
+            headers={"Accept-Encoding": "identity"},
             follow_redirects=True,
             event_hooks={"request": [self._look_at]},
         )
@@ -78,7 +79,7 @@ class Session:
 
     def _body(self, response: httpx2.Response) -> bytes:
         data = bytearray()
-        for chunk in response.iter_bytes():
+        for chunk in response.iter_raw():
             data += chunk
             if len(data) > _MOST:
                 raise UpstreamFailed(f"{self.host}: an answer of more than {_MOST:,} bytes; it was not read")
@@ -145,7 +146,7 @@ def _token_request(origin: httpx2.URL, challenge: dict[str, str], known: Credent
 
 def _token(answer: httpx2.Response, origin: httpx2.URL) -> str:
     data = answer.read()
-    with suppress(ValueError, AttributeError):
+    with suppress(ValueError, AttributeError, RecursionError):
         told = httpx2.Response(200, content=data).json()
         token = told.get("token") or told.get("access_token")
         if answer.is_success and isinstance(token, str) and token.isascii() and token.isprintable():
@@ -168,7 +169,7 @@ def _place(url: httpx2.URL) -> tuple[str, str, int | None]:
 
 def _said(body: bytes) -> str:
     """Return the first error a registry tells of, in its own words."""
-    with suppress(ValueError, AttributeError, LookupError, TypeError):
+    with suppress(ValueError, AttributeError, LookupError, TypeError, RecursionError):
         first = httpx2.Response(200, content=body).json()["errors"][0]
         return f"{first['code']}: {first.get('message', '')}"[:200]
     return ""
