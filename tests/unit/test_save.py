@@ -43,7 +43,7 @@ def test_a_layer_that_does_nothing_still_does_nothing_when_read_back(
     assert all(each.second == 0 for each in lorry.diff(silent, back).layers)
 
 
-@pytest.mark.parametrize("scale", [1 / 3, -0.7, 1e-7, 12345.678, 2.0**-30])
+@pytest.mark.parametrize("scale", [1 / 3, -0.7, 1e-7, 987.654321, 2.0**-30])
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float8_e5m2, torch.float32])
 def test_an_alpha_is_stored_so_that_the_scale_reads_back(scale: float, dtype: torch.dtype, tmp_path: Path) -> None:
     tensors = {key: ref.to(dtype) for key, ref in kohya(rank=3).items()}
