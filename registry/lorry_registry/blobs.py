@@ -1,4 +1,8 @@
-"""Blobs: immutable bytes, each stored once under the sha256 of its content and checked whenever it is read."""
+"""Blobs: immutable bytes, each stored once under the sha256 of its content and checked whenever it is read.
+
+An adopted blob is a link to a file that stays where a person keeps it, and may change there: what it looked like when
+it was last hashed is written down, and what looks otherwise is hashed again.
+"""
 
 from __future__ import annotations
 
@@ -28,6 +32,7 @@ class Blobs:
 
     def __init__(self, folder: Path, drafts: Path) -> None:
         self._folder, self._drafts = folder, drafts
+        self.adopted = folder.parent / "adopted"
 
     def path(self, sha256: str) -> Path:
         """Return where a blob stands, whether or not it is there; refuse anything but 64 hex digits."""
@@ -39,9 +44,13 @@ class Blobs:
         """Move a synced draft of this content in; a damaged blob of that name is replaced by it.
 
         A blob that is there already is touched, so that collecting garbage leaves it to whoever relies on it now.
+        A draft that is a link is adopted: what it leads to stays where it is.
         """
         target = self.path(content.sha256)
         durable.make_folder(target.parent)
+        if draft.is_symlink() or target.is_symlink():
+            self._link(draft, target, content)
+            return
         while not durable.put_new(draft, target):
             if not self.intact(content):
                 durable.put(draft, target)
@@ -49,6 +58,36 @@ class Blobs:
             with suppress(FileNotFoundError):  # collected between the two looks: put ours there
                 os.utime(target)
                 return
+
+    def _link(self, draft: Path, target: Path, content: Content) -> None:
+        """Put a link in unless the bytes are there, or a file of the registry's own in the place of a link."""
+        if draft.is_symlink():
+            with suppress(FileExistsError):
+                target.symlink_to(draft.readlink())
+                durable.sync_folder(target.parent)
+                return
+            if self.intact(content):
+                with suppress(FileNotFoundError, NotImplementedError):  # Windows cannot touch a link
+                    os.utime(target, follow_symlinks=False)
+                    return
+        durable.put(draft, target)
+
+    def trusted(self, content: Content) -> bool:
+        """Tell whether a blob may be read unchecked: it is the registry's own, or a file that did not change."""
+        path, seen = self.path(content.sha256), self.adopted / content.sha256
+        if not path.is_symlink():
+            return path.is_file()
+        with suppress(FileNotFoundError):
+            looks = _looks(path)
+            if seen.is_file() and seen.read_text(encoding="ascii") == looks:
+                return True
+            if self.intact(content) and _looks(path) == looks:
+                durable.make_folder(self.adopted)
+                with durable.draft(self._drafts) as draft:
+                    durable.write(draft, looks.encode("ascii"))
+                    durable.put(draft, seen)
+                return True
+        return False
 
     def add_bytes(self, data: bytes) -> str:
         """Store bytes; return their sha256."""
@@ -85,13 +124,20 @@ class Blobs:
 
     def _compare(self, expected: str, found: str | None) -> None:
         if found is None:
-            raise VerificationFailed(f"its blob {self.path(expected)} is missing")
+            raise VerificationFailed(f"{self.name(expected)} is missing")
         if found != expected:
-            raise VerificationFailed(f"its blob {self.path(expected)} is damaged: the bytes there have sha256 {found}")
+            raise VerificationFailed(f"{self.name(expected)} is damaged: the bytes there have sha256 {found}")
+
+    def name(self, sha256: str) -> str:
+        """Say where a blob's bytes should be."""
+        path = self.path(sha256)
+        if path.is_symlink():
+            return f"{path.readlink()}, which was added in place (put it back, or add it again where it is now),"
+        return f"its blob {path}"
 
 
-def copy(source: Path, target: Path, mode: int = 0o644) -> Content:
-    """Copy a regular file to a new one, synced; return the content of what was copied.
+def copy(source: Path, target: Path, mode: int = 0o644, *, sync: bool = True) -> Content:
+    """Copy a regular file to a new one, synced unless told otherwise; return the content of what was copied.
 
     The hash is of the very bytes written, so that a file changing meanwhile cannot slip in.
     """
@@ -99,8 +145,14 @@ def copy(source: Path, target: Path, mode: int = 0o644) -> Content:
         raise NotFound(f"{source} does not exist; check the path")
     if not source.is_file():
         raise InvalidFile(f"{source} is not a regular file")
-    with source.open("rb") as reader, durable.open_new(target, mode) as writer:
+    with source.open("rb") as reader, durable.open_new(target, mode, sync=sync) as writer:
         return _drain(reader, writer)
+
+
+def _looks(path: Path) -> str:
+    """Return what tells a file that changed: its size, when it was written, and which one it is."""
+    found = path.stat()
+    return f"{found.st_size} {found.st_mtime_ns} {found.st_ino}"
 
 
 def measure(path: Path) -> Content:

@@ -42,7 +42,9 @@ def check(store: LocalStore) -> Iterator[Fault]:
         if not store.blobs.intact(content):
             state = "damaged" if store.blobs.path(content.sha256).is_file() else "missing"
             places = f" (in {len(held)} places)" if held[1:] else ""
-            yield Fault(f"{held[0]}{places}", f"its blob {content.sha256} is {state}", content)
+            blob = store.blobs.path(content.sha256)
+            name = store.blobs.name(content.sha256) if blob.is_symlink() else f"its blob {content.sha256}"
+            yield Fault(f"{held[0]}{places}", f"{name} is {state}", content)
     for adapter, _ in store.adapters():
         yield from _records(store, adapter)
 

@@ -1,7 +1,9 @@
 """Where everything stands in a registry's home folder.
 
 FORMAT                                   version of this layout
-blobs/sha256/ab/abcd…                    every file and manifest, under the hash of its bytes, never changed
+blobs/sha256/ab/abcd…                    every file and manifest, under the hash of its bytes, never changed;
+                                         a link where it was added in place
+blobs/adopted/abcd…                      how a file that was added in place looked when it was last hashed
 names/<namespace>/<name>/versions/1.0.0  the manifest's sha256; made by one atomic link, never changed
 names/<namespace>/<name>/notes/1.0.0     what is said of a version: yanked, deprecated; replaced as a whole
 names/<namespace>/<name>/aliases/latest  the version it stands for
@@ -110,12 +112,13 @@ class Layout:
         if self.mark is None:
             with durable.draft(self.drafts) as draft:
                 durable.write(draft, f"{FORMAT}\n".encode())
-                durable.put_new(draft, self.home / "FORMAT")
+                if not durable.put_new(draft, self.home / "FORMAT") and self.mark is None:
+                    durable.put(draft, self.home / "FORMAT")  # only claimed, by one who died at it
 
     @property
     def mark(self) -> str | None:
         """The layout that the home is marked with, None where it is not marked yet."""
         try:
-            return (self.home / "FORMAT").read_text(encoding="ascii", errors="replace").strip()
+            return (self.home / "FORMAT").read_text(encoding="ascii", errors="replace").strip() or None
         except FileNotFoundError:
             return None

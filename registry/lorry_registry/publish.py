@@ -7,7 +7,7 @@ published are those copies.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +21,7 @@ from lorry.ops.triggers import triggers
 from lorry.plugin.host import host
 from lorry_registry import durable
 from lorry_registry.admission import admit
-from lorry_registry.blobs import Content, copy
+from lorry_registry.blobs import Content, copy, measure
 from lorry_registry.bump import FIRST, numbered, refuse_small
 from lorry_registry.card import Card
 from lorry_registry.facts import adapter_facts, base_facts, file_facts
@@ -56,15 +56,16 @@ def drafted(  # noqa: PLR0913  what a version is made of
     recipe: str | None = None,
     parents: Sequence[Resolved] = (),
     foreign: bool = False,
+    adopted: Collection[Path] = (),
     force_bump: bool = False,
 ) -> Iterator[Draft]:
     """Copy files in, read them as one adapter and describe them; drop everything at the end.
 
-    `sources` are files, and folders of which every file is taken. `foreign` says that they are somebody else's: a
-    recipe in their header is a claim then, and not taken for the lineage. Where the reference names no version it is
-    chosen (see `lorry_registry.bump`). Raises what `lorry.open` raises for what is no adapter, InvalidFile for a pickle
-    and for what `lorry validate` rejects, Conflict where the version exists with other content, or is too small a step
-    and not `force_bump`.
+    `sources` are files, and folders of which every file is taken. Those that are `adopted` stay where they are.
+    `foreign` says that they are somebody else's: a recipe in their header is a claim then, and not taken for the
+    lineage. Where the reference names no version it is chosen (see `lorry_registry.bump`). Raises what `lorry.open`
+    raises for what is no adapter, InvalidFile for a pickle and for what `lorry validate` rejects, Conflict where the
+    version exists with other content, or is too small a step and not `force_bump`.
     """
     if reference.selector is not None:
         reference.exact()
@@ -73,11 +74,14 @@ def drafted(  # noqa: PLR0913  what a version is made of
     with durable.draft(store.layout.drafts) as folder:
         copies = {path: folder / path for path in chosen}
         try:
-            contents = {path: _copy(chosen[path], copies[path]) for path in chosen}
-            adapter = open_adapter(list(copies.values()))
-            told = lineage(store, {} if foreign else adapter.metadata, recipe, parents)
-            manifest = _describe(reference, adapter, copies=copies, contents=contents, card=card, made=told)
-            admit(manifest.reference, adapter)
+            contents = {
+                path: (_adopt if file in adopted else _copy)(file, copies[path]) for path, file in chosen.items()
+            }
+            with durable.syncing(copy for copy in copies.values() if not copy.is_symlink()):
+                adapter = open_adapter(list(copies.values()))
+                told = lineage(store, {} if foreign else adapter.metadata, recipe, parents)
+                manifest = _describe(reference, adapter, copies=copies, contents=contents, card=card, made=told)
+                admit(manifest.reference, adapter)
         except OSError as error:
             raise LorryError(f"{reference} was not published, nothing is changed: {durable.reason(error)}") from error
         except LorryError as error:
@@ -161,6 +165,13 @@ def _walk(source: Path) -> Iterator[tuple[str, Path]]:
             yield file.relative_to(source).as_posix(), file
 
 
+def _adopt(source: Path, target: Path) -> Content:
+    """Put a link in the place of a copy; see `lorry_registry.blobs`."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.symlink_to(source.resolve())
+    return measure(source)
+
+
 def _copy(source: Path, target: Path) -> Content:
     target.parent.mkdir(parents=True, exist_ok=True)
-    return copy(source, target, durable.READ_ONLY)
+    return copy(source, target, durable.READ_ONLY, sync=False)

@@ -16,7 +16,7 @@ from lorry.ops.output import remove
 from lorry.plugin.fetched import PART, Facts, Limits
 from lorry.plugin.host import host
 from lorry_registry import durable
-from lorry_registry.adding.convert import CONTAINER
+from lorry_registry.adding.convert import CONTAINER, is_container, is_program
 from lorry_registry.adding.examine import examine
 from lorry_registry.adding.naming import named
 from lorry_registry.adding.origins import Local, Origin, Remote, origins, reason
@@ -24,7 +24,7 @@ from lorry_registry.adding.quarantine import Examined, Quarantine, lawful
 from lorry_registry.blobs import measure
 from lorry_registry.card import Card
 from lorry_registry.index import find_file
-from lorry_registry.publish import drafted
+from lorry_registry.publish import choose, drafted
 from lorry_registry.reference import Reference
 from lorry_registry.store import LocalStore, Resolved
 
@@ -34,13 +34,15 @@ ADDED, ALREADY, WAITS, REFUSED = "added", "already here", "waits", "refused"
 class Wishes(NamedTuple):
     """How to add: the namespace of what brings no name, whether to let in what is warned of, and what a fetch may take.
 
-    `look_up` says that the stores may be asked over the network what they know of a local file.
+    `look_up` says that the stores may be asked over the network what they know of a local file. `in_place` says that
+    weights stay where they are: the registry holds a link to them, and they are neither converted nor in quarantine.
     """
 
     namespace: str = "foreign"
     warned: bool = False
     limits: Limits = Limits()
     look_up: bool = False
+    in_place: bool = False
 
 
 class Outcome(NamedTuple):
@@ -100,7 +102,8 @@ def accept(store: LocalStore, examined: Examined, target: Reference | None = Non
 
 def _add(store: LocalStore, origin: Origin, target: Reference | None, wishes: Wishes) -> Outcome:
     with _room(store, origin) as room:
-        files, facts = origin.bring(room)
+        adopted = _weights(origin) if wishes.in_place else ()
+        files, facts = origin.bring(room, leave=adopted)
         if wishes.look_up and isinstance(origin, Local):
             facts = _looked_up(files, facts, wishes.limits)
         examined = examine(files, facts)
@@ -111,16 +114,37 @@ def _add(store: LocalStore, origin: Origin, target: Reference | None, wishes: Wi
             # What lies on this machine stays where it is; what was fetched is kept to be looked at.
             return told._replace(id=Quarantine(store.layout).put(examined) if isinstance(origin, Remote) else "")
         if target is None and (there := _held(store, examined)):
+            for file in adopted:  # it may have been somewhere else the last time
+                with durable.draft(store.layout.drafts) as link:
+                    link.symlink_to(file.resolve())
+                    store.blobs.add(link, measure(file))
             return told._replace(outcome=ALREADY, why="", reference=str(there.reference), manifest=there.digest)
         if examined.verdict == WARN and not wishes.warned:
-            return told._replace(outcome=WAITS, id=Quarantine(store.layout).put(examined))
+            return _waiting(store, told, examined, adopted)
         try:
-            resolved = _publish(store, examined, wanted)
+            resolved = _publish(store, examined, wanted, adopted)
         except Conflict as error:
             if target is not None:
                 raise
-            return told._replace(outcome=WAITS, why=str(error), id=Quarantine(store.layout).put(examined))
+            return _waiting(store, told._replace(why=str(error)), examined, adopted)
         return told._replace(outcome=ADDED, reference=str(resolved.reference), manifest=resolved.digest)
+
+
+def _weights(origin: Origin) -> tuple[Path, ...]:
+    """Return the files that stay where they are; raise InvalidArgument where that cannot be."""
+    if isinstance(origin, Remote):
+        raise InvalidArgument(f"{origin} is fetched, so that it has no place of its own; leave --in-place out")
+    plugins = host()
+    files = [file for file in choose(origin.paths).values() if is_container(file, plugins)]
+    program = next((file for file in files if is_program(file, plugins)), None)
+    if program:
+        raise InvalidArgument(f"{program} is a pickle, of which the registry needs a copy; leave --in-place out")
+    return tuple(files)
+
+
+def _waiting(store: LocalStore, told: Outcome, examined: Examined, adopted: Sequence[Path]) -> Outcome:
+    """Keep it in quarantine, unless it stays where it is."""
+    return told._replace(outcome=WAITS, id="" if adopted else Quarantine(store.layout).put(examined))
 
 
 @contextmanager
@@ -171,7 +195,7 @@ def _held(store: LocalStore, examined: Examined) -> Resolved | None:
     return Resolved(*shared[0]) if shared else None
 
 
-def _publish(store: LocalStore, examined: Examined, reference: Reference) -> Resolved:
+def _publish(store: LocalStore, examined: Examined, reference: Reference, adopted: Sequence[Path] = ()) -> Resolved:
     facts = examined.facts
     card = Card(
         title=facts.title,
@@ -181,7 +205,9 @@ def _publish(store: LocalStore, examined: Examined, reference: Reference) -> Res
         tags=facts.tags,
         trigger_words=facts.trigger_words,
     )
-    with drafted(store, reference, examined.files, card=card, recipe=_recipe(examined), foreign=True) as draft:
+    recipe = _recipe(examined)
+    made = drafted(store, reference, examined.files, card=card, recipe=recipe, foreign=True, adopted=adopted)
+    with made as draft:
         draft.publish()
         return Resolved(draft.manifest.reference, draft.digest)
 

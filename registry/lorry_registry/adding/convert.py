@@ -17,6 +17,11 @@ _HEADER = 17 << 20
 """Bytes that a file of the same tensors may be larger: the most a header takes."""
 
 
+def is_container(path: Path, plugins: Host) -> bool:
+    """Tell whether a file holds tensors, as a container sees it."""
+    return any(each.sniff(path) for each in plugins.containers().values())
+
+
 def is_program(path: Path, plugins: Host) -> bool:
     """Tell whether a file's bytes are instructions, as a pickle's are."""
     return any(each.program and each.sniff(path) for each in plugins.containers().values())

@@ -12,7 +12,7 @@ from lorry.ops.read import open_adapter
 from lorry.ops.validate import validate
 from lorry.plugin.fetched import Facts
 from lorry.plugin.host import Host, host
-from lorry_registry.adding.convert import converted, is_program
+from lorry_registry.adding.convert import converted, is_container, is_program
 from lorry_registry.adding.quarantine import Examined, Original
 from lorry_registry.blobs import measure
 
@@ -78,7 +78,7 @@ def _lies(files: Sequence[Path], facts: Facts) -> Iterator[Finding]:
 def _strangers(files: Sequence[Path], plugins: Host) -> Iterator[Finding]:
     """Yield the files that are neither tensors nor what may go with them."""
     for file in files:
-        if any(each.sniff(file) for each in plugins.containers().values()):
+        if is_container(file, plugins):
             continue
         suffix, size = file.suffix.lower(), file.stat().st_size
         if suffix in PICTURES:

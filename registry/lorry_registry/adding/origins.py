@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,15 +54,20 @@ class Local:
         if verdict.verdict == REJECT:
             raise InvalidFile(f"{self}: {verdict.findings[0].what}")
 
-    def bring(self, into: Path) -> Fetched:
-        """Copy the files, and the pictures beside a single one, into a folder; what side files say are the facts."""
+    def bring(self, into: Path, leave: Collection[Path] = ()) -> Fetched:
+        """Copy the files, and the pictures beside a single one, into a folder; what side files say are the facts.
+
+        Files to `leave` where they are are not copied.
+        """
         chosen = {Path(name).name: file for name, file in choose(self.paths).items()}
         if len(self.paths) == 1 and self.paths[0].is_file():
             chosen |= {file.name: file for file in _pictures(self.paths[0])}
+        brought = {name: file if file in leave else into / name for name, file in chosen.items()}
         for name, file in chosen.items():
-            copy(file, into / name, durable.READ_ONLY)
+            if file not in leave:
+                copy(file, into / name, durable.READ_ONLY)
         words = [word for path in self.paths if path.is_file() for word in _words(path)]
-        return Fetched(tuple(into / name for name in chosen), Facts("", trigger_words=tuple(dict.fromkeys(words))))
+        return Fetched(tuple(brought.values()), Facts("", trigger_words=tuple(dict.fromkeys(words))))
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +89,9 @@ class Remote:
     def check(self, plugins: Host) -> None:
         """Do nothing: what is there is not known before it is here."""
 
-    def bring(self, into: Path) -> Fetched:
+    def bring(self, into: Path, leave: Collection[Path] = ()) -> Fetched:
         """Fetch what is there into a folder; raise InvalidFile where the store kept to no rule of its contract."""
+        del leave  # nothing of it is here
         module, _, attribute = self.store.fetch.partition(":")
         fetched: Fetched = getattr(importlib.import_module(module), attribute)(self.address, into, self.limits)
         for file in fetched.files:

@@ -20,6 +20,7 @@ _LONGEST = 90
 @click.command("add")
 @click.argument("sources", metavar="SOURCE... [NS/NAME@VERSION]", nargs=-1, required=True, type=click.Path())
 @click.option("--namespace", metavar="NS", default="foreign", show_default=True, help="The namespace of new names.")
+@click.option("--in-place", is_flag=True, help="Leave files where they are, and hold a link to them.")
 @click.option("--look-up", is_flag=True, help="Ask the stores over the network what they know of files, by hash.")
 @click.option(
     "--allow-host",
@@ -42,6 +43,7 @@ _LONGEST = 90
 def command(
     sources: tuple[str, ...],
     namespace: str,
+    in_place: bool,
     look_up: bool,
     hosts: tuple[str, ...],
     max_size: str | None,
@@ -54,8 +56,9 @@ def command(
     SOURCE is a file, a folder with all adapters below it, or an address: https://…, civitai://…, urn:air:…, and what
     plugins add. With NS/NAME@VERSION at the end, all SOURCEs are the files of that version; else each adapter is named
     after itself. Everything goes into quarantine first and is checked as lorry validate does. What is rejected never
-    gets in, what is warned of waits there for lorry quarantine accept, and pickles become safetensors files. Exit 8
-    unless everything is in.
+    gets in, what is warned of waits there for lorry quarantine accept, and pickles become safetensors files. With
+    --in-place nothing is copied: a file that was moved or changed since is found out, and never used. Exit 8 unless
+    everything is in.
     """
     from lorry.ops.byte_count import byte_count
     from lorry.plugin.fetched import Limits
@@ -68,7 +71,7 @@ def command(
     limits = Limits(seconds=max_time, hosts=hosts)
     if max_size is not None:
         limits = limits._replace(nbytes=byte_count(max_size))
-    wishes = Wishes(namespace=namespace, warned=yes, limits=limits, look_up=look_up)
+    wishes = Wishes(namespace=namespace, warned=yes, limits=limits, look_up=look_up, in_place=in_place)
     outcomes = []
     for outcome in Registry().add(others if target else sources, str(target) if target else None, wishes):
         outcomes.append(outcome)
