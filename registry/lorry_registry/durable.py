@@ -14,7 +14,7 @@ import shutil
 import socket
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -76,14 +76,27 @@ def write(path: Path, data: bytes, mode: int = 0o644) -> None:
 
 
 @contextmanager
-def open_new(path: Path, mode: int = 0o644) -> Iterator[BinaryIO]:
-    """Open a new file for writing; sync it at the end."""
+def open_new(path: Path, mode: int = 0o644, *, sync: bool = True) -> Iterator[BinaryIO]:
+    """Open a new file for writing; sync it at the end, unless that is left to `syncing`."""
     # A read-only file on Windows can be neither renamed nor removed, so there it stays writable.
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
     with os.fdopen(os.open(path, flags, 0o644 if WINDOWS else mode), "wb") as handle:
         yield handle
         handle.flush()
-        os.fsync(handle.fileno())
+        if sync:
+            os.fsync(handle.fileno())
+
+
+@contextmanager
+def syncing(paths: Iterable[Path]) -> Iterator[None]:
+    """Sync files that were written without that, while other work is done on them; at the end they are on the disk."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(1) as pool:
+        synced = [pool.submit(sync_file, path) for path in paths]
+        yield
+        for each in synced:
+            each.result()
 
 
 def put_new(draft_path: Path, target: Path) -> bool:

@@ -1,9 +1,10 @@
-"""Finding NaN and infinity in a tensor's bytes, without torch: a nanosecond a byte, in pieces of a mebibyte.
+"""Finding NaN and infinity in a tensor's bytes, without torch: half a nanosecond a byte, in pieces of a mebibyte.
 
 A float is not finite where every bit of its exponent is set (IEEE 754-2019, section 3.4; in F8_E4M3, the OCP 8-bit
 Floating Point Specification 1.0, only where every bit but the sign is). Then adding one to the exponent's lowest bit
 carries into the sign's place, whatever stood there having been masked out: for all numbers of a piece at once, held as
-one large integer.
+one large integer. That is done only for pieces in which some number's highest byte could belong to such an exponent,
+which is quicker to tell: most weights are far from the largest numbers of their dtype.
 """
 
 from __future__ import annotations
@@ -42,15 +43,26 @@ class _Masks(NamedTuple):
 def finite(ref: TensorRef) -> bool:
     """Tell whether no number of a tensor is NaN or infinite; those of integer dtypes never are."""
     if ref.dtype in _NAN_BYTES:
-        return not any(_NAN_BYTES[ref.dtype] in bytes(piece) for piece in _pieces(ref))
+        return not any(_NAN_BYTES[ref.dtype] in piece for piece in _pieces(ref))
     if ref.dtype not in _FORMS:
         return True
+    nbytes, table = _highest(ref.dtype)
     for piece in _pieces(ref):
+        if 1 not in piece[nbytes - 1 :: nbytes].translate(table):
+            continue
         masks = _masks(ref.dtype, (len(piece) - 1).bit_length())
         numbers = int.from_bytes(piece, "little")
         if ((numbers & masks.exponents) + masks.ones) & masks.signs:
             return False
     return True
+
+
+@cache
+def _highest(dtype: str) -> tuple[int, bytes]:
+    """Return the bytes of a number, and a table of those that are 1 for a highest byte that NaN or infinity has."""
+    width, exponent, _ = _FORMS[dtype]
+    bits = exponent >> width - 8
+    return width // 8, bytes(byte & bits == bits for byte in range(256))
 
 
 @cache
@@ -67,14 +79,13 @@ def _masks(dtype: str, size: int) -> _Masks:
     )
 
 
-def _pieces(ref: TensorRef) -> Iterator[memoryview]:
+def _pieces(ref: TensorRef) -> Iterator[bytes | bytearray]:
     if ref.nbytes <= _WHOLE:
-        data = memoryview(ref.tobytes())
+        data = ref.tobytes()
         yield from (data[at : at + _PIECE] for at in range(0, len(data), _PIECE))
         return
-    buffer = memoryview(bytearray(_PIECE))
     for source, start, stop in ref.segments:
         for at in range(start, stop, _PIECE):
-            piece = buffer[: min(_PIECE, stop - at)]
-            source.read_into(at, piece)
+            piece = bytearray(min(_PIECE, stop - at))
+            source.read_into(at, memoryview(piece))
             yield piece
