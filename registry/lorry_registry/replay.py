@@ -28,7 +28,7 @@ def replay(
     *,
     inputs: Mapping[str, Path] | None = None,
     find_in: Sequence[Path] = (),
-    device: str = "cpu",
+    device: str | None = None,
 ) -> Compared:
     """Make a version again from its parents, found by digest whatever became of their names, and compare the tensors.
 

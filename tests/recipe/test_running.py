@@ -8,11 +8,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 from safetensors.torch import load_file
 
 import lorry
-from lorry.errors import Conflict, Incompatible, LorryWarning
+from lorry.errors import Conflict, Incompatible, InvalidArgument, LorryWarning
 from lorry.recipe.plan import Step
 from lorry.recipe.running import Running
 from tests.journeys.conftest import Command
@@ -152,6 +153,21 @@ def test_equal_steps_are_done_once(cat: Path, tmp_path: Path) -> None:
     small = {"recipe": {"op": "resize", "inputs": [str(cat)], "options": {"rank": 2}}}
     ran = lorry.run_recipe({"op": "merge", "inputs": [small, {**small, "weight": 0.5}]}, tmp_path / "out.safetensors")
     assert [step.recipe.op for step in ran.steps] == ["resize", "merge"]
+
+
+def test_a_terminal_is_asked_first(command: Command, recipe: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    monkeypatch.setattr("click.confirm", lambda *_, **__: (_ for _ in ()).throw(click.Abort))
+    done = command("run-recipe", recipe, "-o", out)
+    assert (done.code, "to do" in done.out, out.exists()) == (130, True, False)
+    assert command("run-recipe", recipe, "-o", out, "-y").code == 0
+
+
+def test_what_was_changed_in_memory_is_told_and_not_made_again(cat: Path, base: Path, tmp_path: Path) -> None:
+    small = lorry.resize(lorry.open(cat), rank=1)
+    lorry.write_base(lorry.bake(lorry.open_base(base), [small]), tmp_path / "baked")
+    with pytest.raises(InvalidArgument, match="changed in memory"):
+        lorry.run_recipe(tmp_path / "baked", tmp_path / "again")
 
 
 def test_somebody_elses_folder_is_left_alone(recipe: Path, out: Path) -> None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 @click.option("-o", "--output", type=click.Path(), help="Where to write.")
 @options.inputs
 @options.find_in
-@options.device
+@click.option("--device", help="Where to compute: cpu, cuda …; as the first time if not given, where that is possible.")
 @click.option("--dry-run", is_flag=True, help="Show the plan alone.")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 @options.force
@@ -32,7 +32,7 @@ def command(
     output: str | None,
     inputs: tuple[str, ...],
     find_in: tuple[str, ...],
-    device: str,
+    device: str | None,
     dry_run: bool,
     yes: bool,
     force: bool,

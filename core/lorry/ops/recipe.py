@@ -78,14 +78,16 @@ def header(told: Mapping[str, Any]) -> dict[str, str]:
 def told_adapter(adapter: Adapter, weight: float = 1.0) -> dict[str, Any]:
     """Tell an adapter by the names and digests of its files, and by its own recipe where it is what one made.
 
-    One that stands in no file has neither.
+    One that stands in no file has neither, and of one that is no longer as its files have it that is told.
     """
     told: dict[str, Any] = {
         "adapter": SEVERAL.join(_names(adapter)),
         "files": {path.name: f"sha256:{known_sha256(path)}" for path in _files(adapter)},
         "weight": float(weight),
     }
-    if len(adapter.origin) == 1:
+    if _changed(adapter):
+        told["changed"] = True
+    elif len(adapter.origin) == 1:
         source = adapter.origin[0].source
         own = source.metadata.get(RECIPE_KEY, "")
         if own and len(own) <= _LARGEST_BROUGHT:
@@ -213,6 +215,14 @@ def _as_seen(text: str, file: Path) -> str:
 
 def _given(fields: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if value is not None}
+
+
+def _changed(adapter: Adapter) -> bool:
+    """Tell whether any layer or token is another object than was read."""
+    read = {id(layer) for frame in adapter.origin for stack in frame.layers.values() for layer in stack}
+    held = {id(layer) for stack in adapter.layers.values() for layer in stack}
+    words = {id(token) for frame in adapter.origin for token in frame.tokens.values()}
+    return held != read or words != {id(token) for token in adapter.tokens.values()}
 
 
 def _names(adapter: Adapter) -> Iterator[str]:

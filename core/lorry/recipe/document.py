@@ -83,13 +83,15 @@ class Input(Part):
 
     adapter: a path as seen from the recipe, a reference that a store answers, or the name it had.
     files: the digest of each of its files, by which it is found under any name; another file is refused.
-    recipe: how it is made where it is not found.
+    recipe: how it is made where it is not found. changed: it was changed in memory before it went in, so that nothing
+    tells what went in.
     """
 
     adapter: Text = ""
     files: Annotated[Files, Field(max_length=MOST_INPUTS)] = {}
     recipe: Recipe | None = None
     weight: Number = 1.0
+    changed: Flag = False
 
     @model_validator(mode="after")
     def _say_what(self) -> Self:

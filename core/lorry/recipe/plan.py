@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from lorry.errors import InvalidArgument
 from lorry.recipe.document import Input, Model, Recipe, canonical
 from lorry.recipe.finding import Finder, Found
 
@@ -60,6 +61,11 @@ def _step(recipe: Recipe, finder: Finder, steps: dict[str, Step], file: str = ""
 
 
 def _input(wanted: Input, finder: Finder, steps: dict[str, Step]) -> Found | Step:
+    if wanted.changed:
+        raise InvalidArgument(
+            f"{wanted.adapter or 'an adapter'} was changed in memory before it went in, and no recipe tells how; save "
+            "what goes in as a file of its own first"
+        )
     named = wanted.adapter or wanted.files
     found = finder.adapter(wanted) if named or wanted.recipe is None else None
     return found or _step(_nested(wanted), finder, steps, _file(wanted))

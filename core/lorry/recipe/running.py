@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -26,6 +26,7 @@ from lorry.recipe.steps import Job, Watch, do
 T = TypeVar("T")
 
 _STEP = re.compile(r"[0-9a-f]{16}")
+_DEVICES = ("cuda", "xpu", "mps")
 
 
 class Ran(NamedTuple):
@@ -42,14 +43,15 @@ def run_recipe(  # noqa: PLR0913  every option is a keyword with a default
     *,
     inputs: Mapping[str, str | Path] | None = None,
     find_in: Sequence[str | Path] = (),
-    device: str = "cpu",
+    device: str | None = None,
     force: bool = False,
     plugins: Host | None = None,
 ) -> Ran:
     """Make at `output` what a recipe says: a file of JSON or YAML, what lorry made, or the document itself.
 
     inputs: paths of inputs and models by the names that the recipe has for them. find_in: folders to search for the
-    digests it tells. Steps that are finished are kept beside the output until all are, and a second run takes them.
+    digests it tells. device: where it was computed the first time if this machine has that, else the CPU. Steps that
+    are finished are kept beside the output until all are, and a second run takes them.
 
     Raises InvalidFile for what is no recipe, NotFound for what goes in and is nowhere, VerificationFailed where the
     result is another one than the recipe expects (it is kept), and whatever its operations raise.
@@ -73,14 +75,14 @@ class Running:
         steps: tuple[Step, ...],
         output: Path,
         *,
-        device: str = "cpu",
+        device: str | None = None,
         force: bool = False,
         watch: Watch[Any] | None = None,
         plugins: Host | None = None,
     ) -> None:
         self.read, self.steps, self.output = read, steps, output
         self.folder = output.parent / f".{output.name}.recipe"
-        self._device, self._force = checked_device(device, float64=False) if device != "cpu" else device, force
+        self._device, self._force = checked_device(device, float64=False) if device else None, force
         self._watch, self._plugins = watch or _unwatched, plugins or host()
         check_target(output, force=force)
         if output.exists() and any(output.samefile(path) for path in read.made):
@@ -142,7 +144,7 @@ class Running:
             like=self._paths(like)[0] if like else None,
             place=place,
             unfinished=folder / ".extraction",
-            device=self._device,
+            device=self._device or _device(step),
             force=self._force if last else True,
             watch=self._watch,
             plugins=self._plugins,
@@ -181,6 +183,15 @@ class Running:
         if made is None:
             raise AssertionError(f"{source.name} comes before what it goes into")
         return (made,)
+
+
+def _device(step: Step) -> str:
+    """Return the device that computed the first time if this machine has it, else the CPU."""
+    name = step.recipe.by.device
+    if name in _DEVICES:
+        with suppress(InvalidArgument):
+            return checked_device(name, float64=False)
+    return "cpu"
 
 
 @contextmanager
