@@ -209,10 +209,8 @@ def _check_entry(key: str, entry: Any) -> _Entry:  # noqa: ANN401  whatever the 
     dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
     if not isinstance(dtype, str) or dtype not in BITS:
         raise _Fault(f"tensor {key!r} has the unknown dtype {str(dtype)[:32]!r}")
-    if not isinstance(shape, list) or not isinstance(offsets, list) or len(offsets) != 2 or len(shape) > AXES_LIMIT:  # noqa: PLR2004  first and last
-        raise _Fault(f"tensor {key!r} has a shape or offsets that are no lists of the right length")
-    first, last = offsets
-    if not _counts([*shape, first, last]) or first > last:
+    first, last = offsets if isinstance(offsets, list) and len(offsets) == 2 else (0, -1)  # noqa: PLR2004  first and last
+    if not isinstance(shape, list) or len(shape) > AXES_LIMIT or not _counts([*shape, first, last]) or first > last:
         raise _Fault(f"tensor {key!r} has a shape or offsets that are not plain counts")
     if math.prod(shape) * BITS[dtype] != 8 * (last - first):
         raise _Fault(f"tensor {key!r}, {dtype} of {len(shape)} axes, does not fill its {last - first:,} bytes exactly")
