@@ -56,7 +56,9 @@ def test_import_loads_nothing_heavy_and_no_plugin() -> None:
     assert not [name for name in names if name.startswith(("lorry_plugins", "lorry_registry"))]
 
 
-@pytest.mark.parametrize("command", [["--help"], ["--version"], ["plugins", "--help"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "command", [["--help"], ["--version"], ["plugins", "--help"], ["run-recipe", "--help"]], ids=" ".join
+)
 def test_help_loads_neither_heavy_nor_late_modules(command: list[str]) -> None:
     assert not (HEAVY | LATE) & loaded_by(*command)
 

@@ -147,6 +147,21 @@ def test_an_extraction(command: Command, cat: Path, base: Path, tmp_path: Path, 
     again(command, out, made(command, out, "extract", tuned, base, *asked))
 
 
+def test_a_recipe_file_tells_paths_as_seen_from_where_it_stands(
+    command: Command, cat: Path, dog: Path, base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shelf = tmp_path / "recipes"
+    shelf.mkdir()
+    recipe, out = shelf / "both.json", tmp_path / "out.safetensors"
+    words = ("merge", f"{cat.name}:0.5", dog.name, "--base", base, "-o", out, "--recipe", recipe)
+    assert command(*words).code == 0
+    told = read_recipe(recipe).recipe
+    assert [each.adapter for each in told.inputs] == ["../cat.safetensors", "../dog.safetensors"]
+    monkeypatch.chdir("/")
+    again(command, out, recipe)
+
+
 def test_models_that_were_moved_are_found_by_name_and_digest(
     command: Command, cat: Path, base: Path, tmp_path: Path
 ) -> None:
