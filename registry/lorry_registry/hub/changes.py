@@ -14,9 +14,9 @@ from lorry.errors import Conflict, InvalidArgument, NotFound
 from lorry_registry.blobs import Content
 from lorry_registry.hub.commits import Commit, Entry, lfs_entry, plain_entry
 from lorry_registry.hub.hub import HubRepository, now
+from lorry_registry.hub.possession import Possession
 from lorry_registry.hub.repository import MAIN
 from lorry_registry.hub.state import check
-from lorry_registry.hub.xet import XetArea
 from lorry_registry.names import check_path, same_file_key
 from lorry_registry.remotes.hub.contents import ALIASES, NOTES
 
@@ -47,8 +47,8 @@ class Changes:
     changes: tuple[Change, ...]
 
 
-def read_changes(repository: HubRepository, body: bytes, area: XetArea | None = None) -> Changes:
-    """Read the lines of a commit, and keep the content of plain files, and of those in a xet area, as blobs.
+def read_changes(repository: HubRepository, body: bytes, possession: Possession) -> Changes:
+    """Read the lines of a commit, and keep the content of plain files as blobs.
 
     Raises InvalidArgument for what is no commit, for a path that could mean another file, and for a file named by
     its sha256 that was not uploaded.
@@ -59,7 +59,7 @@ def read_changes(repository: HubRepository, body: bytes, area: XetArea | None = 
         title=str(head.get("summary") or "")[:500],
         message=str(head.get("description") or "")[:10_000],
         parent=_parent(head.get("parentCommit")),
-        changes=tuple(_change(repository, key, value, area) for key, value in lines if key != "header"),
+        changes=tuple(_change(repository, key, value, possession) for key, value in lines if key != "header"),
     )
 
 
@@ -106,7 +106,7 @@ def _parent(text: object) -> str | None:
     return text
 
 
-def _change(repository: HubRepository, key: str, value: dict[str, Any], area: XetArea | None) -> Change:
+def _change(repository: HubRepository, key: str, value: dict[str, Any], possession: Possession) -> Change:
     path = value.get("path")
     if not isinstance(path, str):
         raise InvalidArgument(f"{key[:40]!r} in the commit names no path")
@@ -114,7 +114,7 @@ def _change(repository: HubRepository, key: str, value: dict[str, Any], area: Xe
         case "file":
             return Change(check_path(path), _plain(repository, path, value.get("content")))
         case "lfsFile":
-            return Change(check_path(path), _uploaded(repository, path, str(value.get("oid")), area))
+            return Change(check_path(path), _uploaded(repository, path, str(value.get("oid")), possession))
         case "deletedFile":
             return Change(path)
         case "deletedFolder":
@@ -132,16 +132,16 @@ def _plain(repository: HubRepository, path: str, text: object) -> Entry:
     return plain_entry(data)
 
 
-def _uploaded(repository: HubRepository, path: str, oid: str, area: XetArea | None) -> Entry:
+def _uploaded(repository: HubRepository, path: str, oid: str, possession: Possession) -> Entry:
     """Return the entry of an uploaded file, and touch its blob, so that it is not collected meanwhile."""
     blob = repository.store.blobs.path(oid)
-    if area and not blob.is_file():
-        area.fetch(oid)
+    if not possession.includes(oid):
+        raise InvalidArgument(f"{path} points at sha256 {oid}, which was not uploaded; upload it")
     try:
         os.utime(blob)
         return lfs_entry(Content(oid, blob.stat().st_size))
     except FileNotFoundError as error:
-        raise InvalidArgument(f"{path} points at sha256 {oid}, which was not uploaded; upload it again") from error
+        raise InvalidArgument(f"{path} points at sha256 {oid}, which is no longer here; upload it again") from error
 
 
 def _apply(files: Mapping[str, Entry], changes: tuple[Change, ...]) -> dict[str, Entry]:

@@ -62,21 +62,23 @@ class XetArea:
             "X-Xet-Token-Expiration": str(int(time.time()) + _LIFETIME),
         }
 
-    def fetch(self, sha256: str) -> None:
-        """Make a blob of a file that was uploaded so; nothing where it was not, or is not what it was said to be."""
+    def fetch(self, sha256: str) -> bool:
+        """Make a blob of a file that was uploaded so; return whether it was, and is what it was said to be."""
         found = self._find(sha256)
         if self._folder is None or found is None:
-            return
+            return False
         import hf_xet  # type: ignore[import-untyped]
 
         with durable.draft(self._store.layout.drafts) as draft:
             group = hf_xet.XetSession().new_file_download_group(endpoint=f"local://{self._folder}", token="local")  # noqa: S106
             with group:
                 group.start_download_file(hf_xet.XetFileInfo(found.name, found.size), str(draft))
-            if measure(draft).sha256 == sha256:
-                draft.chmod(durable.READ_ONLY)
-                durable.sync_file(draft)
-                self._store.blobs.add(draft, Content(sha256, found.size))
+            if measure(draft).sha256 != sha256:
+                return False
+            draft.chmod(durable.READ_ONLY)
+            durable.sync_file(draft)
+            self._store.blobs.add(draft, Content(sha256, found.size))
+        return True
 
     def _find(self, sha256: str) -> _File | None:
         shards = sorted(self._folder.rglob("shards/*.mdb")) if self._folder else []

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 from lorry_registry import Registry
 from tests.support.hub_server import ALICE, BOB, hub_server
 
-from .calls import REPOSITORY, Client, commit, file
+from .calls import REPOSITORY, Client, commit, file, line, upload
 
 
 def test_private_repositories_are_not_there_for_others(call: Client) -> None:
@@ -46,3 +47,19 @@ def test_a_name_that_is_not_this_machines_gets_no_answer(home: Path) -> None:
         call = Client(hub.url)
         assert call("GET", "/api/models").status == 200
         assert call("GET", "/api/models", headers={"Host": "evil.example"}).status == 400
+
+
+def test_knowing_a_hash_is_not_having_the_file(made: Client) -> None:
+    made("PUT", f"{REPOSITORY}/settings", {"private": True}, token=ALICE)
+    made("POST", "/api/repos/create", {"name": "dog"}, token=BOB)
+    secret = b"secret" * 100
+    assert upload(made, secret).status == 200
+    oid = hashlib.sha256(secret).hexdigest()
+    pointer = line("lfsFile", path="a.bin", oid=oid, algo="sha256")
+    assert commit(made, pointer).status == 200
+    stolen = made("POST", "/api/models/bob/dog/commit/main", pointer, token=BOB)
+    assert stolen.status == 400
+    wanted = {"operation": "upload", "objects": [{"oid": oid, "size": len(secret)}]}
+    assert "actions" in made("POST", "/bob/dog.git/info/lfs/objects/batch", wanted, token=BOB).json["objects"][0]
+    made("PUT", f"{REPOSITORY}/settings", {"private": False}, token=ALICE)
+    assert made("POST", "/api/models/bob/dog/commit/main", pointer, token=BOB).status == 200

@@ -31,7 +31,7 @@ def test_garbage_is_what_no_commit_holds(made: Client, home: Path, registry: Reg
     commit(made, file("a.txt", b"new"))
     upload(made, b"never committed" * 1000)
     age(home)
-    assert [each.size for each in registry.gc()] == [len(b"never committed") * 1000]
+    assert [each.size for each in registry.gc() if each.what == "blob"] == [len(b"never committed") * 1000]
     assert made("GET", "/alice/cat/resolve/main/w.bin").body == b"kept" * 1000
     assert registry.fsck() == ()
     made("DELETE", "/api/repos/delete", {"name": "cat"}, token=ALICE)

@@ -10,6 +10,7 @@ from lorry.errors import InvalidArgument
 from lorry_registry.hub.answers import Refusal
 from lorry_registry.hub.commits import Commit
 from lorry_registry.hub.hub import Hub, HubRepository
+from lorry_registry.hub.possession import Possession
 from lorry_registry.hub.settings import Settings
 from lorry_registry.hub.tokens import Caller
 from lorry_registry.hub.xet import XetArea
@@ -103,6 +104,15 @@ def refuse_other(writer: Caller, namespace: str) -> None:
 
 
 Writable = Annotated[HubRepository, Depends(writable)]
+
+
+def the_possession(repository: Writable, writer: WriterGiven, hub: HubGiven, area: XetGiven) -> Possession:
+    """Return what the caller has, of what they may say is in a commit."""
+    visible = (each for each in hub.repositories() if may_see(each, writer))
+    return Possession(writer.name, repository, visible, area)
+
+
+PossessionGiven = Annotated[Possession, Depends(the_possession)]
 
 
 def at_revision(repository: Readable, revision: str) -> Commit:

@@ -14,7 +14,8 @@ from lorry_registry.blobs import Content
 from lorry_registry.hub.answers import Refusal
 from lorry_registry.hub.hub import HubRepository
 from lorry_registry.hub.links import Links
-from lorry_registry.hub.routes.given import HubGiven, Readable, SettingsGiven, Writable
+from lorry_registry.hub.possession import prove
+from lorry_registry.hub.routes.given import HubGiven, PossessionGiven, Readable, SettingsGiven, Writable, WriterGiven
 from lorry_registry.hub.uploads import PART, join, part_sizes, receive, receive_part
 
 router = APIRouter()
@@ -41,22 +42,35 @@ class Batch(BaseModel):
 
 
 class Signed(BaseModel):
-    """What a link carries: until when it holds, and that this server made it."""
+    """What a link carries: whom it was given to, until when it holds, and that this server made it."""
 
+    caller: str
     expires: int
     signature: str
 
 
 @router.post("/{namespace}/{name}.git/info/lfs/objects/batch")
-def batch(told: Batch, repository: Writable, settings: SettingsGiven, request: Request) -> JSONResponse:
-    """Tell where each file is to be sent; what is here already needs not be."""
+def batch(  # noqa: PLR0913, PLR0917  what a batch is given
+    told: Batch,
+    repository: Writable,
+    writer: WriterGiven,
+    possession: PossessionGiven,
+    settings: SettingsGiven,
+    request: Request,
+) -> JSONResponse:
+    """Tell where each file is to be sent; what is in the repository already needs not be."""
     if told.operation != "upload":
         raise Refusal(400, "files are fetched from /resolve/, not by LFS")
     multipart = "multipart" in told.transfers
     for each in told.objects:
         if each.size > settings.largest_file:
             raise Refusal(413, f"a file of {each.size:,} bytes; this server takes {settings.largest_file:,}")
-    objects = [_object(repository, each, request, multipart=multipart) for each in told.objects]
+    objects = [
+        {"oid": each.oid, "size": each.size}
+        if each.oid in possession.there and repository.store.blobs.intact(each.content)
+        else _object(repository, each, request, writer.name, multipart=multipart)
+        for each in told.objects
+    ]
     return JSONResponse({"transfer": "multipart" if multipart else "basic", "objects": objects})
 
 
@@ -66,8 +80,9 @@ async def put_whole(
 ) -> JSONResponse:
     """Take in a whole file."""
     links: Links = request.app.state.links
-    links.check(link.expires, link.signature, "whole", oid, size)
+    links.check(link.expires, link.signature, link.caller, "whole", oid, size)
     await receive(hub.store, Content(oid, size), request.stream())
+    prove(hub.store, link.caller, oid)
     return JSONResponse({}, headers={"ETag": f'"{oid}"'})
 
 
@@ -77,7 +92,7 @@ async def put_part(  # noqa: PLR0913, PLR0917  what a part is told by
 ) -> JSONResponse:
     """Take in a part of a file."""
     links: Links = request.app.state.links
-    links.check(link.expires, link.signature, "part", oid, size, number)
+    links.check(link.expires, link.signature, link.caller, "part", oid, size, number)
     etag = await receive_part(hub.store, Content(oid, size), number, request.stream())
     return JSONResponse({}, headers={"ETag": f'"{etag}"'})
 
@@ -88,8 +103,9 @@ async def join_parts(
 ) -> dict[str, Any]:
     """Make a file of its parts."""
     links: Links = request.app.state.links
-    links.check(link.expires, link.signature, "join", oid, size)
+    links.check(link.expires, link.signature, link.caller, "join", oid, size)
     await to_thread.run_sync(join, hub.store, Content(oid, size))
+    prove(hub.store, link.caller, oid)
     return {}
 
 
@@ -102,17 +118,16 @@ def verify(told: Wanted, repository: Readable) -> dict[str, Any]:
     return {}
 
 
-def _object(repository: HubRepository, wanted: Wanted, request: Request, *, multipart: bool) -> dict[str, Any]:
+def _object(
+    repository: HubRepository, wanted: Wanted, request: Request, caller: str, *, multipart: bool
+) -> dict[str, Any]:
     oid, size = wanted.content
-    told: dict[str, Any] = {"oid": oid, "size": size}
-    if repository.store.blobs.intact(wanted.content):
-        return told
     links: Links = request.app.state.links
     here = str(request.base_url).rstrip("/")
 
     def link(kind: str, *more: int) -> str:
         tail = "/".join(map(str, (oid, size, *more)))
-        return f"{here}/lfs/{kind}/{tail}?{links.sign(kind, oid, size, *more)}"
+        return f"{here}/lfs/{kind}/{tail}?caller={caller}&{links.sign(caller, kind, oid, size, *more)}"
 
     if multipart and size > PART:
         parts = {str(number + 1): link("part", number) for number in range(len(part_sizes(size)))}
@@ -120,4 +135,4 @@ def _object(repository: HubRepository, wanted: Wanted, request: Request, *, mult
     else:
         upload = {"href": link("whole")}
     verify_link = f"{here}/{quote(repository.id)}.git/info/lfs/verify"
-    return {**told, "actions": {"upload": upload, "verify": {"href": verify_link}}}
+    return {"oid": oid, "size": size, "actions": {"upload": upload, "verify": {"href": verify_link}}}

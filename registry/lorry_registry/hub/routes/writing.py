@@ -17,7 +17,7 @@ from lorry_registry.hub.commits import Entry, is_lfs
 from lorry_registry.hub.hub import HubRepository, now
 from lorry_registry.hub.release import create_tag
 from lorry_registry.hub.repository import MAIN, check_revision
-from lorry_registry.hub.routes.given import AtRevision, Writable, WriterGiven, XetGiven
+from lorry_registry.hub.routes.given import AtRevision, PossessionGiven, Writable, WriterGiven
 
 router = APIRouter(prefix="/api/models/{namespace}/{name}")
 
@@ -67,14 +67,14 @@ def make_commit(  # noqa: PLR0913, PLR0917  what a commit is given
     branch: str,
     repository: Writable,
     writer: WriterGiven,
-    area: XetGiven,
+    possession: PossessionGiven,
     request: Request,
     sent: Annotated[bytes, Depends(body)],
 ) -> dict[str, Any]:
     """Make a commit."""
     _refuse_alias(repository, branch)
     try:
-        made = commit(repository, branch, read_changes(repository, sent, area), writer.name)
+        made = commit(repository, branch, read_changes(repository, sent, possession), writer.name)
     except StaleParent as error:
         raise Refusal(412, str(error)) from error
     return {
