@@ -13,10 +13,10 @@ class _Beside(Host):
 
     def __init__(self, others: Host, group: str, name: str, item: object) -> None:
         super().__init__(entry_points=())
-        self._others, self._own, self._name, self._item = others, group, name, item
+        self._installed, self._own, self._name, self._item = others, group, name, item
 
     def _group(self, group: str) -> Mapping[str, Any]:
-        known: Mapping[str, Any] = getattr(self._others, group)()
+        known: Mapping[str, Any] = getattr(self._installed, group)()
         return {**known, self._name: self._item} if group == self._own else known
 
 
