@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from lorry_registry.adding.add import Outcome, Wishes
     from lorry_registry.adding.quarantine import Quarantine
     from lorry_registry.ancestry import Made
-    from lorry_registry.bundle.carry import Export, Import
     from lorry_registry.fsck import Fault
     from lorry_registry.gc import Garbage
     from lorry_registry.index import Entry
@@ -284,22 +283,20 @@ class Registry:
         found = Address.parse(address)
         return clone(self.store, open_remote(found.place, found.reference), found.reference)
 
-    def exporting(
+    def export(
         self, references: Iterable[str], path: str | Path, *, with_parents: bool = False, force: bool = False
-    ) -> Export:
-        """Prepare to write versions to a bundle, with all they were made from if asked; see `Export.run`."""
+    ) -> tuple[Resolved, ...]:
+        """Write versions to a bundle, with all they were made from if asked; return them."""
         from lorry_registry.bundle.carry import Export
-        from lorry_registry.bundle.carry import with_parents as and_parents
 
-        chosen = [self.resolve(each) for each in references]
-        every = and_parents(self.store, chosen) if with_parents else chosen
-        return Export(self.store, every, Path(path).expanduser(), force=force)
+        work = Export(self.store, references, Path(path).expanduser(), with_parents=with_parents, force=force)
+        return tuple(work.run())
 
-    def importing(self, path: str | Path) -> Import:
-        """Prepare to bring the versions of a bundle in; see `Import.run`."""
+    def import_(self, path: str | Path) -> tuple[Cloned, ...]:
+        """Bring the versions of a bundle in; return them. See `lorry_registry.bundle.carry.Import`."""
         from lorry_registry.bundle.carry import Import
 
-        return Import(self.store, Path(path).expanduser())
+        return tuple(Import(self.store, Path(path).expanduser()).run())
 
     def lock(self, references: Iterable[str] = (), before: Lock | None = None) -> Lock:
         """Fix the versions that references mean now, and those of `before` anew; see `lorry_registry.lock`."""

@@ -15,6 +15,7 @@ import pytest
 
 from lorry.errors import InvalidFile, LorryError, VerificationFailed
 from lorry_registry import Registry
+from lorry_registry.bundle.carry import Import
 from tests.registry.helpers import write_lora
 
 Members = dict[str, bytes]
@@ -169,7 +170,7 @@ def bundle(tmp_path: Path) -> Members:
     """The members of a good bundle."""
     home = Registry(tmp_path / "source")
     home.publish("demo/cat@1.0.0", [write_lora(tmp_path / "cat.safetensors")])
-    list(home.exporting(["demo/cat"], tmp_path / "good.tar").run())
+    home.export(["demo/cat"], tmp_path / "good.tar")
     return unpack(tmp_path / "good.tar")
 
 
@@ -182,7 +183,7 @@ def test_a_bundle_that_lies_is_refused_and_leaves_nothing(attack: str, bundle: M
     home = Registry(tmp_path / "in" / "home")
     before = outside(tmp_path)
     with pytest.raises(error):
-        list(home.importing(path).run())
+        home.import_(path)
     assert home.ls() == []
     assert outside(tmp_path) == before
 
@@ -195,7 +196,7 @@ def outside(folder: Path) -> set[Path]:
 def test_the_attacks_are_on_a_bundle_that_is_good(bundle: Members, tmp_path: Path) -> None:
     (tmp_path / "again.tar").write_bytes(pack(bundle))
     home = Registry(tmp_path / "home")
-    list(home.importing(tmp_path / "again.tar").run())
+    home.import_(tmp_path / "again.tar")
     assert home.verify("demo/cat")
 
 
@@ -203,7 +204,7 @@ def test_the_attacks_are_on_a_bundle_that_is_good(bundle: Members, tmp_path: Pat
 def test_a_pipe_is_no_bundle(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(InvalidFile, match="no regular file"):
-        Registry(tmp_path / "home").importing(tmp_path / "pipe")
+        Registry(tmp_path / "home").import_(tmp_path / "pipe")
 
 
 def test_a_blob_that_changes_after_the_check_is_not_let_in(
@@ -211,7 +212,7 @@ def test_a_blob_that_changes_after_the_check_is_not_let_in(
 ) -> None:
     path = tmp_path / "changing.tar"
     path.write_bytes(pack(bundle))
-    work = Registry(tmp_path / "home").importing(path)
+    work = Import(Registry(tmp_path / "home").store, path)
     name = weights(bundle)
     check = work._bundle.verify
 

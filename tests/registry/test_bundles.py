@@ -20,12 +20,12 @@ from .helpers import publish_bytes, write_lora
 
 
 def export(registry: Registry, path: Path, *references: str, with_parents: bool = False) -> Path:
-    list(registry.exporting(references, path, with_parents=with_parents).run())
+    registry.export(references, path, with_parents=with_parents)
     return path
 
 
 def import_(registry: Registry, path: Path) -> Import:
-    work = registry.importing(path)
+    work = Import(registry.store, path)
     list(work.run())
     return work
 
@@ -85,15 +85,15 @@ def test_notes_and_aliases_come_along_and_take_nothing_back(
 
 def test_an_import_that_was_stopped_goes_on(family: Registry, elsewhere: Registry, tmp_path: Path) -> None:
     path = export(family, tmp_path / "x.tar", "demo/both", with_parents=True)
-    assert next(elsewhere.importing(path).run()).new
-    assert [each.new for each in elsewhere.importing(path).run()] == [False, True, True]
+    assert next(Import(elsewhere.store, path).run()).new
+    assert [each.new for each in Import(elsewhere.store, path).run()] == [False, True, True]
 
 
 def test_a_file_that_is_there_is_replaced_only_by_force(published: Registry, tmp_path: Path) -> None:
     path = export(published, tmp_path / "x.tar", "demo/cat")
     with pytest.raises(Conflict, match="--force"):
-        published.exporting(["demo/cat"], path)
-    list(published.exporting(["demo/cat"], path, force=True).run())
+        published.export(["demo/cat"], path)
+    published.export(["demo/cat"], path, force=True)
 
 
 def test_what_cannot_be_exported_leaves_no_file(registry: Registry, tmp_path: Path) -> None:

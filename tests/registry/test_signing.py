@@ -113,8 +113,8 @@ def test_a_signature_travels_with_the_version(
     place: str, signed: Registry, elsewhere: Registry, ann: tuple[Path, Path], tmp_path: Path, oci_strict: str
 ) -> None:
     if place == "bundle":
-        list(signed.exporting(["demo/cat"], tmp_path / "x.tar").run())
-        list(elsewhere.importing(tmp_path / "x.tar").run())
+        signed.export(["demo/cat"], tmp_path / "x.tar")
+        elsewhere.import_(tmp_path / "x.tar")
     else:
         where = (tmp_path / "shared").as_uri() if place == "file" else f"oci://{oci_strict}/signed"
         signed.push("demo/cat", where)

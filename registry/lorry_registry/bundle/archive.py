@@ -17,7 +17,7 @@ from lorry.errors import InvalidFile, VerificationFailed
 
 _CHUNK = 1 << 20
 _BLOCK = tarfile.BLOCKSIZE
-_MOST_MEMBERS = 100_000
+_MOST_MEMBERS = 50_000
 _KINDS = {
     tarfile.LNKTYPE: "a hard link",
     tarfile.SYMTYPE: "a symbolic link",

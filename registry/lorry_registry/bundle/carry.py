@@ -25,20 +25,23 @@ class Kept(NamedTuple):
     there: Version
 
 
-def with_parents(store: LocalStore, chosen: Iterable[Resolved]) -> list[Resolved]:
-    """Return versions and all published ones they were made from, each once, by name and version."""
-    found = {digest: name.name for each in chosen for digest, name in ancestry(store, each).items()}
-    published = (_published(store, name, digest) for digest, name in found.items())
-    return sorted(
-        (each for each in published if each), key=lambda each: (each.reference.adapter, each.reference.exact())
-    )
-
-
 class Export:
-    """Writes versions to a file, step by step, with what is said of them and the aliases that stand for them."""
+    """Writes versions to a file, step by step, with what is said of them and the aliases that stand for them.
 
-    def __init__(self, store: LocalStore, chosen: Iterable[Resolved], path: Path, *, force: bool = False) -> None:
-        self.versions = list(dict.fromkeys(chosen))
+    Raises NotFound, and Conflict where the file is there, unless `force`.
+    """
+
+    def __init__(
+        self,
+        store: LocalStore,
+        references: Iterable[str],
+        path: Path,
+        *,
+        with_parents: bool = False,
+        force: bool = False,
+    ) -> None:
+        chosen = dict.fromkeys(store.find(Reference.parse(each)) for each in references)
+        self.versions = _with_parents(store, chosen) if with_parents else list(chosen)
         self._store, self._path, self._force = store, path, force
         check_target(path, force=force)
 
@@ -99,6 +102,13 @@ class Import:
             self._store.set_alias(alias, there)
         elif here != there and str(alias.selector) != LATEST:
             self.kept.append(Kept(alias, here, there))
+
+
+def _with_parents(store: LocalStore, chosen: Iterable[Resolved]) -> list[Resolved]:
+    """Return versions and all published ones they were made from, each once, by name and version."""
+    found = {digest: made.name for each in chosen for digest, made in ancestry(store, each).items()}
+    published = {each for digest, name in found.items() if (each := _published(store, name, digest))}
+    return sorted(published, key=lambda each: (each.reference.adapter, each.reference.exact()))
 
 
 def _published(store: LocalStore, name: str, digest: str) -> Resolved | None:

@@ -25,8 +25,9 @@ def command(references: tuple[str, ...], path: Path, with_parents: bool, force: 
     The file is an OCI image layout, which tools for registries read too. The same versions make the same bytes.
     """
     from lorry_registry import Registry
+    from lorry_registry.bundle.carry import Export
 
-    work = Registry().exporting(references, path, with_parents=with_parents, force=force)
+    work = Export(Registry().store, references, path, with_parents=with_parents, force=force)
     done = list(progress(work.run(), len(work.versions), "exporting"))
     if as_json:
         versions = [{"reference": str(each.reference), "manifest": each.digest} for each in done]

@@ -19,8 +19,9 @@ def command(path: Path, as_json: bool) -> None:
     All of the file is checked before any of it is in, as lorry clone does. An interrupted import goes on where it was.
     """
     from lorry_registry import Registry
+    from lorry_registry.bundle.carry import Import
 
-    work = Registry().importing(path)
+    work = Import(Registry().store, path)
     done = list(progress(work.run(), len(work.versions), "importing"))
     for alias, here, there in work.kept:
         note(f"{alias} stays at {here}; in the file it is {there}")
