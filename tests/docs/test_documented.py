@@ -39,6 +39,13 @@ def test_every_command_is_in_the_reference() -> None:
     assert not [name for name in names if f"## lorry {name}\n" not in page]
 
 
+def test_one_table_has_every_command_once() -> None:
+    table = read("commands.md").partition("## Looking")[0]
+    cells = [line.split("|")[2] for line in table.splitlines() if line.startswith("|")]
+    told = [name for cell in cells for name in re.findall(r"`([\w-]+)`", cell)]
+    assert sorted(told) == sorted(cli.list_commands(click.Context(cli)))
+
+
 def test_every_hook_is_in_the_reference() -> None:
     hooks = [name for name in vars(hookspecs) if name.startswith("lorry_")]
     page = read("hooks.md")
