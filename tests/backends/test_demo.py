@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,8 @@ def test_demo_runs_again_in_the_same_folder(tmp_path: Path, home: Path, monkeypa
         assert steps[1:-1] == [*once, *once, "merge", "publish", "bake", "attach", "generate"]
         assert done.stdout.count("100% of") == 2
         assert "made from demo/raccoon@1.0.0 and demo/style@1.0.0" in done.stdout
+    told = json.loads(CliRunner().invoke(module.demo, ["--out", str(tmp_path / "out"), "--json"]).stdout)
+    assert [each["name"] for each in told["steps"]] == steps[1:-1]
     with Image.open(tmp_path / "out" / "contact-sheet.png") as sheet:
         assert sheet.height > 5 * 32 * 5  # five rows
     assert list(tmp_path.iterdir()) == [tmp_path / "out"]

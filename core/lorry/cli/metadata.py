@@ -66,6 +66,7 @@ def show(path: str, keys: tuple[str, ...], as_json: bool) -> None:
 @_OUTPUT
 @_IN_PLACE
 @options.force
+@options.as_json
 def set_(
     path: str,
     entries: tuple[str, ...],
@@ -74,6 +75,7 @@ def set_(
     output: str | None,
     in_place: bool,
     force: bool,
+    as_json: bool,
 ) -> None:
     """Write PATH again with entries of its header set or removed."""
     from lorry.ops.metadata import edit, read_metadata, trigger_changes
@@ -84,8 +86,11 @@ def set_(
     if missing := [key for key in removed if key not in read_metadata(path)]:
         raise InvalidArgument(f"{path} says nothing of {', '.join(missing)}, so it cannot be taken out")
     changes = {**dict(map(_entry, entries)), **trigger_changes(path, words), **dict.fromkeys(removed)}
-    for written in edit(path, changes, place, words=words, force=force):
-        echo(str(written))
+    written = edit(path, changes, place, words=words, force=force)
+    if as_json:
+        echo_json({"changes": changes, "triggers": words, "written": written})
+        return
+    echo("\n".join(map(str, written)))
 
 
 @command.command("fix")

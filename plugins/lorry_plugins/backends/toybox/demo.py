@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 import lorry
-from lorry.cli.output import count, echo, note, table
+from lorry.cli.options import as_json as json_option
+from lorry.cli.output import count, echo, echo_json, note, table
 from lorry.errors import VerificationFailed
 from lorry_plugins.backends.toybox import FOLDER
 
@@ -75,7 +76,8 @@ SOURCES = (
     type=click.Path(path_type=Path, file_okay=False),
     help="Folder for everything it makes, a registry of its own among it.",
 )
-def demo(out: Path) -> None:
+@json_option
+def demo(out: Path, *, as_json: bool) -> None:
     """Run the whole of lorry on two small adapters and the tiny base that come with it.
 
     A raccoon and a two-colour style, each in another format, are identified, converted, published, pulled by
@@ -86,7 +88,11 @@ def demo(out: Path) -> None:
 
     torch.set_num_threads(1)  # a model this small gains nothing from a second thread, and loses much on a busy machine
     out.mkdir(parents=True, exist_ok=True)
-    table("", ["step", "result", "proof"], list(run_demo(out, SOURCES)))
+    steps = list(run_demo(out, SOURCES))
+    if as_json:
+        echo_json({"steps": [step._asdict() for step in steps], "pictures": out / SHEET})
+        return
+    table("", ["step", "result", "proof"], steps)
     echo(f"{out / SHEET}: the pictures")
 
 
