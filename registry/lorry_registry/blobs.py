@@ -6,18 +6,27 @@ it was last hashed is written down, and what looks otherwise is hashed again.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
-from contextlib import suppress
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from lorry.errors import InvalidArgument, InvalidFile, NotFound, VerificationFailed
 from lorry_registry import durable
 
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _CHUNK = 1 << 20
+_MOST = 1 << 30
+_NOT_HERE = {errno.EXDEV, errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EPERM, errno.EBADF}
+"""What copy_file_range(2) says where the system, the disk or two different disks cannot do it."""
 
 
 class Content(NamedTuple):
@@ -136,17 +145,38 @@ class Blobs:
         return f"its blob {path}"
 
 
-def copy(source: Path, target: Path, mode: int = 0o644, *, sync: bool = True) -> Content:
-    """Copy a regular file to a new one, synced unless told otherwise; return the content of what was copied.
+def copy(source: Path, target: Path, mode: int = 0o644) -> Content:
+    """Copy a regular file to a new one, synced; return the content of what was copied.
 
     The hash is of the very bytes written, so that a file changing meanwhile cannot slip in.
     """
-    if not source.exists():
-        raise NotFound(f"{source} does not exist; check the path")
-    if not source.is_file():
-        raise InvalidFile(f"{source} is not a regular file")
-    with source.open("rb") as reader, durable.open_new(target, mode, sync=sync) as writer:
+    _check_regular(source)
+    with source.open("rb") as reader, durable.open_new(target, mode) as writer:
         return _drain(reader, writer)
+
+
+def duplicate(source: Path, target: Path, mode: int = 0o644) -> None:
+    """Copy a regular file to a new one, neither synced nor hashed: by the system, which shares the bytes where it can.
+
+    Raises InvalidFile for a file that changes its size meanwhile.
+    """
+    _check_regular(source)
+    with source.open("rb") as reader, durable.open_new(target, mode, sync=False) as writer:
+        size = os.fstat(reader.fileno()).st_size
+        if not _copied_by_the_system(reader, writer):
+            shutil.copyfileobj(reader, writer, _CHUNK)
+        writer.flush()
+        if os.fstat(writer.fileno()).st_size != size:
+            raise InvalidFile(f"{source} changed while it was copied; try again when it is finished")
+
+
+@contextmanager
+def measuring(paths: Mapping[str, Path]) -> Iterator[Mapping[str, Future[Content]]]:
+    """Find the content of files while other work is done on them."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(1) as pool:
+        yield {name: pool.submit(measure, path) for name, path in paths.items()}
 
 
 def _looks(path: Path) -> str:
@@ -159,6 +189,27 @@ def measure(path: Path) -> Content:
     """Return the content of a file."""
     with path.open("rb") as reader:
         return _drain(reader)
+
+
+def _check_regular(source: Path) -> None:
+    if not source.exists():
+        raise NotFound(f"{source} does not exist; check the path")
+    if not source.is_file():
+        raise InvalidFile(f"{source} is not a regular file")
+
+
+def _copied_by_the_system(reader: BinaryIO, writer: BinaryIO) -> bool:
+    """Copy by copy_file_range(2), on btrfs and XFS without moving a byte; tell whether there is such a thing here."""
+    if not hasattr(os, "copy_file_range"):
+        return False
+    try:
+        while os.copy_file_range(reader.fileno(), writer.fileno(), _MOST):
+            pass
+    except OSError as error:
+        if error.errno in _NOT_HERE and not os.fstat(writer.fileno()).st_size:
+            return False
+        raise
+    return True
 
 
 def _drain(reader: BinaryIO, writer: BinaryIO | None = None) -> Content:

@@ -1,7 +1,7 @@
 """Publishing: from files to a manifest, by way of copies that nobody else can change meanwhile.
 
-The files are copied into the store's drafts folder and hashed on the way; what is read, described and
-published are those copies.
+The files are copied into the store's drafts folder; what is hashed, read, described and published are those copies.
+They are hashed and synced while they are read.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import ValidationError  # noqa: TID253  loaded when publishing only
 
@@ -21,7 +22,7 @@ from lorry.ops.triggers import triggers
 from lorry.plugin.host import host
 from lorry_registry import durable
 from lorry_registry.admission import admit
-from lorry_registry.blobs import Content, copy, measure
+from lorry_registry.blobs import Content, duplicate, measuring
 from lorry_registry.bump import FIRST, numbered, refuse_small
 from lorry_registry.card import Card
 from lorry_registry.facts import adapter_facts, base_facts, file_facts
@@ -30,6 +31,9 @@ from lorry_registry.manifest import File, Id, Lineage, Manifest, explain
 from lorry_registry.names import check_path, same_file_key
 from lorry_registry.reference import Alias, Reference
 from lorry_registry.store import LocalStore, Resolved
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,14 +78,14 @@ def drafted(  # noqa: PLR0913  what a version is made of
     with durable.draft(store.layout.drafts) as folder:
         copies = {path: folder / path for path in chosen}
         try:
-            contents = {
-                path: (_adopt if file in adopted else _copy)(file, copies[path]) for path, file in chosen.items()
-            }
-            with durable.syncing(copy for copy in copies.values() if not copy.is_symlink()):
+            for path, file in chosen.items():
+                (_adopt if file in adopted else _copy)(file, copies[path])
+            own = [copy for copy in copies.values() if not copy.is_symlink()]
+            with measuring(copies) as contents, durable.syncing(own):
                 adapter = open_adapter(list(copies.values()))
                 told = lineage(store, {} if foreign else adapter.metadata, recipe, parents)
+                admit(reference, adapter)
                 manifest = _describe(reference, adapter, copies=copies, contents=contents, card=card, made=told)
-                admit(manifest.reference, adapter)
         except OSError as error:
             raise LorryError(f"{reference} was not published, nothing is changed: {durable.reason(error)}") from error
         except LorryError as error:
@@ -102,7 +106,7 @@ def _describe(  # noqa: PLR0913  what a version is made of
     adapter: Adapter,
     *,
     copies: Mapping[str, Path],
-    contents: Mapping[str, Content],
+    contents: Mapping[str, Future[Content]],
     card: Card,
     made: Lineage | None,
 ) -> Manifest:
@@ -123,7 +127,7 @@ def _describe(  # noqa: PLR0913  what a version is made of
                 tags=card.tags,
             ),
             files=tuple(
-                File(path=path, **file_facts(copy, frames)._asdict(), **contents[path]._asdict())
+                File(path=path, **file_facts(copy, frames)._asdict(), **contents[path].result()._asdict())
                 for path, copy in sorted(copies.items())
             ),
             adapter=adapter_facts(adapter, card.trigger_words, plugins),
@@ -165,13 +169,12 @@ def _walk(source: Path) -> Iterator[tuple[str, Path]]:
             yield file.relative_to(source).as_posix(), file
 
 
-def _adopt(source: Path, target: Path) -> Content:
+def _adopt(source: Path, target: Path) -> None:
     """Put a link in the place of a copy; see `lorry_registry.blobs`."""
     target.parent.mkdir(parents=True, exist_ok=True)
     target.symlink_to(source.resolve())
-    return measure(source)
 
 
-def _copy(source: Path, target: Path) -> Content:
+def _copy(source: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
-    return copy(source, target, durable.READ_ONLY, sync=False)
+    duplicate(source, target, durable.READ_ONLY)

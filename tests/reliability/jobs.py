@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple
 
 from lorry_registry import Registry, durable
 from lorry_registry.reference import Reference
@@ -205,13 +204,6 @@ JOBS = {
 }
 
 
-@contextmanager
-def _open_unsynced(path: Path, mode: int = 0o644) -> Iterator[BinaryIO]:
-    with path.open("xb") as handle:
-        path.chmod(mode)
-        yield handle
-
-
 def _sync_nothing(path: Path) -> None:
     """Lie."""
 
@@ -222,7 +214,7 @@ def _publish_careless_of_names(folder: Path) -> None:
 
 
 def _publish_careless_of_bytes(folder: Path) -> None:
-    durable.open_new = _open_unsynced
+    durable.sync_file = _sync_nothing
     publish(folder)
 
 

@@ -11,8 +11,9 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -28,9 +29,9 @@ DURABLE = {
 
 KILL, EIO, ENOSPC = "signal=SIGKILL", "error=EIO", "error=ENOSPC"
 ROOT = Path(__file__).parents[2]
-_STRACE = ("strace", "-q")  # not with --seccomp-bpf, which is quicker: strace 6.1 then sends no signal
+_STRACE = ("strace", "-f", "-q")  # not with --seccomp-bpf, which is quicker: strace 6.1 then sends no signal
 _TRACE = "trace=" + ",".join(f"?{name}" for name in DURABLE)
-_LINE = re.compile(r"([a-z0-9_]+)\((.*)\) += ")
+_LINE = re.compile(r"(\d+) +([a-z0-9_]+)\((.*)\) += ")
 _PATH = re.compile(r'"([^"]*)"|\d+<([^>]*)>')
 
 
@@ -47,18 +48,27 @@ def missing() -> str:
 needs_strace = pytest.mark.skipif(bool(missing()), reason=missing() or "strace works")
 
 
-def calls(job: str, folder: Path) -> list[tuple[str, Call]]:
-    """Do a prepared job and return its durable calls in order, with the name of each system call before it."""
+class Traced(NamedTuple):
+    """A durable call as the kernel saw it: its thread, the system call's own name, and what it was."""
+
+    thread: str
+    name: str
+    call: Call
+
+
+def calls(job: str, folder: Path) -> list[Traced]:
+    """Do a prepared job and return its durable calls in order."""
     log = folder.with_name(f"{folder.name}.strace")
     done = _run(job, folder, "-y", "-s", "4", "-o", str(log), "-e", _TRACE)
     assert done.returncode == 0, done.stderr
     found = [_LINE.match(line) for line in log.read_text("utf-8", "replace").splitlines()]
-    return [(each[1], _call(each[1], each[2])) for each in found if each]
+    return [Traced(each[1], each[2], _call(each[2], each[3])) for each in found if each]
 
 
-def harm(job: str, folder: Path, names: list[str], at: int, what: str) -> bool:
-    """Do a prepared job with harm at the `at`-th call (from 0) of `names`; return whether it was acknowledged."""
-    name, nth = names[at], Counter(names[: at + 1])[names[at]]
+def harm(job: str, folder: Path, traced: Sequence[Traced], at: int, what: str) -> bool:
+    """Do a prepared job with harm at the `at`-th call (from 0) of `traced`; return whether it was acknowledged."""
+    thread, name, _ = traced[at]
+    nth = sum((each.thread, each.name) == (thread, name) for each in traced[: at + 1])  # strace counts so
     log = folder.with_name(f"{folder.name}.strace")
     done = _run(job, folder, "-o", str(log), "-e", f"trace={name}", "-e", f"inject={name}:{what}:when={nth}")
     told = log.read_text("utf-8", "replace")

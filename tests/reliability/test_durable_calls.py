@@ -55,13 +55,13 @@ def copy(folder: Path) -> Path:
 @strace.needs_strace
 def test_the_kernel_sees_the_calls_that_harm_is_done_at(prepared: Path, tmp_path: Path) -> None:
     (outcome,) = run(PUBLISH, tmp_path / "sweep", harms=(ENOSPC,), count=1)
-    seen = [call.name for _, call in strace.calls(PUBLISH, copy(prepared))]
+    seen = [each.call.name for each in strace.calls(PUBLISH, copy(prepared))]
     assert [name for name in outcome.calls if name != "create"] == seen
 
 
 @strace.needs_strace
 def test_bytes_are_synced_before_they_get_a_name_and_the_name_before_the_next_step(prepared: Path) -> None:
-    calls = [call for _, call in strace.calls(PUBLISH, copy(prepared))]
+    calls = [each.call for each in strace.calls(PUBLISH, copy(prepared))]
     named = [at for at, call in enumerate(calls) if call.name in ("link", "rename")]
     assert [Path(calls[at].target).parent.name for at in named][2:] == ["versions", "aliases", "aliases"]
     for at, following in zip(named, [*named[1:], len(calls)], strict=True):
@@ -74,11 +74,11 @@ def test_bytes_are_synced_before_they_get_a_name_and_the_name_before_the_next_st
 @strace.needs_strace
 @pytest.mark.parametrize("what", [strace.KILL, strace.EIO, strace.ENOSPC])
 def test_the_kernel_may_do_the_harm(prepared: Path, what: str) -> None:
-    names = [name for name, _ in strace.calls(PUBLISH, copy(prepared))]
+    calls = strace.calls(PUBLISH, copy(prepared))
     first = [strace.KILL, strace.EIO, strace.ENOSPC].index(what)
     states = set()
-    for at in range(4 + first, len(names), len(names) // 3):
+    for at in range(4 + first, len(calls), len(calls) // 3):
         folder = copy(prepared)
-        acknowledged = strace.harm(PUBLISH, folder, names, at, what)
+        acknowledged = strace.harm(PUBLISH, folder, calls, at, what)
         states.add(strace.judge(PUBLISH, folder, acknowledged=acknowledged))
     assert len(states) > 1, "harm came before and after the version stood"

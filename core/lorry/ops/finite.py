@@ -81,7 +81,8 @@ def _masks(dtype: str, size: int) -> _Masks:
 
 def _pieces(ref: TensorRef) -> Iterator[bytes | bytearray]:
     if ref.nbytes <= _WHOLE:
-        data = ref.tobytes()
+        data = bytearray(ref.nbytes)
+        ref.read_into(memoryview(data))
         yield from (data[at : at + _PIECE] for at in range(0, len(data), _PIECE))
         return
     for source, start, stop in ref.segments:

@@ -170,8 +170,9 @@ def fetch(store: LocalStore, remote: Remote, content: Content, name: str) -> Pat
         held = _append(part, limited(remote.read(content.sha256, held), content.size - held), held)
         if held == before:
             raise UpstreamFailed(f"{name}: no more than {held:,} of {content.size:,} bytes came; try again")
-    durable.sync_file(part)  # also where another try wrote all of it, and died before this
-    if measure(part) != content:
+    with durable.syncing([part]):  # also where another try wrote all of it, and died before this
+        found = measure(part)
+    if found != content:
         part.unlink()
         raise VerificationFailed(f"{name}: the bytes there are not sha256:{content.sha256}; nothing of it was kept")
     if not durable.WINDOWS:
