@@ -67,12 +67,13 @@ class Note(NamedTuple):
 
     @property
     def said(self) -> dict[str, str]:
-        """What is said, by field."""
-        return {name: text for name, text in self._asdict().items() if text is not None}
+        """What is said in words, by field."""
+        return {name: text for name, text in self._replace(signatures=None)._asdict().items() if text is not None}
 
     def to_bytes(self) -> bytes:
         """Write it down as JSON, without what is not said."""
-        return json.dumps(self.said, sort_keys=True).encode() + b"\n"
+        signed = {"signatures": self.signatures} if self.signatures else {}
+        return json.dumps(self.said | signed, sort_keys=True).encode() + b"\n"
 
     @staticmethod
     def from_bytes(data: bytes) -> Note:
@@ -80,7 +81,7 @@ class Note(NamedTuple):
         try:
             said = json.loads(data)
             found = {name: said.get(name) for name in Note._fields}
-        except (ValueError, AttributeError) as error:
+        except (ValueError, AttributeError, RecursionError) as error:
             raise InvalidFile(f"it is no note: {error}") from error
         if not all(text is None or isinstance(text, str) for text in found.values()):
             raise InvalidFile("it is no note: one of its values is not text")
@@ -91,9 +92,11 @@ class Note(NamedTuple):
 
 def _check_signatures(note: Note) -> None:
     try:
-        if len(note.signatures or "") > _MOST_TEXT or not all(isinstance(each, str) for each in note.signed_by):
+        text = note.signatures or "[]"
+        found = json.loads(text) if len(text) <= _MOST_TEXT else None
+        if not isinstance(found, list) or not all(isinstance(each, str) for each in found):
             raise InvalidFile("it is no note: its signatures are too long, or no texts")
-    except (ValueError, TypeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise InvalidFile(f"it is no note: its signatures are no list: {error}") from error
 
 

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from modelpack_client import ModelPackClient  # type: ignore[import-untyped]
 
 from lorry.cli import cli
-from lorry.errors import InvalidArgument, NotFound, VerificationFailed
+from lorry.errors import InvalidArgument, InvalidFile, NotFound, VerificationFailed
 from lorry_registry import Registry
 from lorry_registry.card import Card
 from lorry_registry.notes import Note
@@ -176,6 +176,12 @@ def test_what_is_no_signature_holds_nothing_and_hides_none(signed: Registry, ann
     signed.check_signature("demo/cat", ann[1])
 
 
+@pytest.mark.parametrize("text", ["5", "{}", '"text"', "[1]", "[", "[" * 100_000, json.dumps(["x" * (2 << 20)])])
+def test_a_note_whose_signatures_are_none_is_damaged(text: str) -> None:
+    with pytest.raises(InvalidFile, match="signatures"):
+        Note.from_bytes(json.dumps({"signatures": text}).encode())
+
+
 def test_an_encrypted_key_asks_for_its_password(
     published: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -209,6 +215,8 @@ def test_the_commands_do_the_same(published: Registry, ann: tuple[Path, Path], b
     assert json.loads(run(*asked, str(ann[1]), "--json"))["signed_by"] == str(ann[1])
     assert isinstance(CliRunner().invoke(cli, [*asked, str(ben[1])]).exception, VerificationFailed)
     assert CliRunner().invoke(cli, ["verify", "demo/cat", "--signature"]).exit_code == 2
+    assert "1 signature" in run("show", "demo/cat")
+    assert json.loads(run("show", "demo/cat", "--json"))["signatures"] == 1
     assert published.note("demo/cat@1.0.0").signed_by
 
 

@@ -29,13 +29,16 @@ def command(reference: str, as_json: bool) -> None:
     if as_json:
         content = manifest.model_dump(mode="json", exclude_none=True)
         known = {"reference": str(found.reference), "manifest": found.digest, "aliases": aliases, "note": note.said}
-        echo_json({**known, "content": content})
+        echo_json({**known, "signatures": len(note.signed_by), "content": content})
         return
     facts = {
         "note": str(note),
         **_facts(manifest),
         "aliases": ", ".join(aliases),
         "manifest": arguments.short(found.digest),
+        "signatures": f"{count(len(note.signed_by), 'signature')}; lorry verify --signature --key tells whose"
+        if note.signed_by
+        else "",
     }
     table("", ("adapter", str(found.reference)), [(name, value) for name, value in facts.items() if value])
     rows = [(file.path, file.role, arguments.size(file.size), arguments.short(file.sha256)) for file in manifest.files]
