@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from itertools import islice
 from typing import Annotated, Any
 
 from pydantic import (  # noqa: TID253  loaded when publishing only
@@ -18,14 +20,16 @@ from pydantic import (  # noqa: TID253  loaded when publishing only
     ValidationError,
 )
 
-from lorry.errors import InvalidArgument, InvalidFile
+from lorry.errors import InvalidArgument, InvalidFile, NotFound
 from lorry.ops.style import RECIPE_KEY
 from lorry.recipe.earlier import upgraded
 from lorry_registry.index import find_file
 from lorry_registry.manifest import Lineage, Parent, Sha256, Text, explain
+from lorry_registry.reference import Reference
 from lorry_registry.store import LocalStore, Resolved
 
-_LARGEST = 256 << 10
+_LARGEST = 1 << 20
+"""Characters: a weight for every module of a few adapters takes a tenth of these."""
 _MOST_INPUTS = 1000
 
 
@@ -97,7 +101,10 @@ def lineage(
     if text is None:
         return Lineage(op="derive", parents=named) if named else None
     recipe, content = _read(text)
-    return Lineage(op=recipe.op, recipe=content, parents=(*_parents(store, recipe), *named))
+    found = tuple(islice(_parents(store, recipe), _MOST_INPUTS + 1))
+    if len(found) > _MOST_INPUTS:
+        raise InvalidFile(f"the recipe and those nested in it tell more than {_MOST_INPUTS:,} inputs")
+    return Lineage(op=recipe.op, recipe=content, parents=(*found, *named))
 
 
 def _read(text: str) -> tuple[Recipe, dict[str, Any]]:
@@ -125,14 +132,16 @@ def _parents(store: LocalStore, recipe: Recipe, role: str = "input") -> Iterator
 
 
 def _parent(store: LocalStore, name: str, sha256: str | None, weight: float | None, role: str) -> Parent:
-    """Name an input by the lowest version that holds its bytes; another registry's input keeps its hash alone."""
-    found = find_file(store, sha256) if sha256 else []
-    reference, manifest = found[0] if found else (None, None)
-    return Parent(
-        name=name,
-        sha256=sha256,
-        reference=str(reference) if reference else None,
-        manifest=manifest,
-        role=role,
-        weight=weight,
-    )
+    """Name an input by the lowest version that holds its bytes; another registry's input keeps its hash alone.
+
+    One that is told by reference alone is the version that this means now.
+    """
+    found = [Resolved(*each) for each in find_file(store, sha256)[:1]] if sha256 else _meant(store, name)
+    reference, manifest = (str(found[0].reference), found[0].digest) if found else (None, None)
+    return Parent(name=name, sha256=sha256, reference=reference, manifest=manifest, role=role, weight=weight)
+
+
+def _meant(store: LocalStore, name: str) -> list[Resolved]:
+    with suppress(InvalidArgument, NotFound):
+        return [store.resolve(Reference.parse(name))]
+    return []

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
@@ -14,6 +15,7 @@ from safetensors.torch import load_file
 
 import lorry
 from lorry.errors import Conflict, Incompatible, InvalidArgument, LorryWarning
+from lorry.ops import extract_layer
 from lorry.recipe.plan import Step
 from lorry.recipe.running import Running
 from tests.journeys.conftest import Command
@@ -147,6 +149,35 @@ def test_a_change_of_an_input_is_another_step(command: Command, recipe: Path, do
     write(dog, {key: tensor * 2 for key, tensor in load_file(dog).items()})
     after = [step["id"] for step in command("run-recipe", recipe, "--dry-run", "--json").json["steps"]]
     assert not set(before) & set(after)
+
+
+def test_an_extraction_within_goes_on_layer_by_layer(
+    command: Command, cat: Path, base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bake = {"op": "bake", "base": str(base), "inputs": [str(cat)]}
+    recipe = {"op": "extract", "tuned": {"recipe": bake}, "base": str(base), "options": {"rank": 3}}
+    (tmp_path / "r.json").write_text(json.dumps(recipe))
+    whole, out = tmp_path / "whole.safetensors", tmp_path / "out.safetensors"
+    assert command("run-recipe", tmp_path / "r.json", "-o", whole).code == 0
+    finished: list[object] = []
+    cut = extract_layer.cut_pairs
+
+    def counted(*given: Any) -> Any:
+        if len(finished) == 40:
+            raise KeyboardInterrupt
+        finished.append(given)
+        return cut(*given)
+
+    monkeypatch.setattr("lorry.ops.extract.cut_pairs", counted)
+    assert command("run-recipe", tmp_path / "r.json", "-o", out).code == 130
+    assert len(list(tmp_path.glob(".*.recipe/*/.extraction/*.safetensors"))) == 40
+    finished[:] = [None] * 41
+    assert command("run-recipe", tmp_path / "r.json", "-o", out).code == 0
+    again = len(finished) - 41
+    finished[:] = [None] * 41
+    assert command("run-recipe", tmp_path / "r.json", "-o", tmp_path / "other.safetensors").code == 0
+    assert again == len(finished) - 41 - 40
+    assert out.read_bytes() == whole.read_bytes()
 
 
 def test_equal_steps_are_done_once(cat: Path, tmp_path: Path) -> None:

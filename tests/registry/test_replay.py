@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 import lorry
 from lorry.cli import cli
-from lorry.errors import InvalidArgument, LorryWarning, NotFound, VerificationFailed
+from lorry.errors import InvalidArgument, InvalidFile, LorryWarning, NotFound, VerificationFailed
 from lorry.ops.recipe import header
 from lorry_registry import Registry
 
@@ -47,6 +47,25 @@ def test_all_parents_stand_in_the_lineage_those_of_nested_recipes_too(family: Re
     found = {(parent.reference, parent.role, parent.weight) for parent in lineage.parents if parent.reference}
     assert found == {("demo/cat@1.0.0", "input", 0.7), ("demo/ink@1.0.0", "nested", 1.0)}
     assert [str(each.reference) for each in family.descendants("demo/ink")] == ["demo/both@1.0.0"]
+
+
+def test_an_input_told_by_reference_alone_is_a_parent_too(family: Registry, tmp_path: Path) -> None:
+    recipe = json.dumps({"op": "merge", "inputs": [{"adapter": "demo/cat@1.0.0", "weight": 0.5}, "nobody/knows@1.0.0"]})
+    family.publish("demo/told@1.0.0", [write_lora(tmp_path / "told.safetensors", 8)], recipe=recipe)
+    lineage = family.manifest("demo/told").lineage
+    assert lineage is not None
+    assert [parent.reference for parent in lineage.parents] == ["demo/cat@1.0.0", None]
+    with pytest.raises(NotFound, match="nobody/knows"):
+        family.replay("demo/told")
+
+
+def test_a_recipe_of_recipes_without_end_is_not_published(registry: Registry, tmp_path: Path) -> None:
+    recipe = '{"op":"merge","inputs":[{"recipe":' * 5000 + "0" + "}]}" * 5000
+    wide = json.dumps({"op": "merge", "inputs": [{"recipe": {"op": "merge", "inputs": ["a"] * 900}}] * 3})
+    deep = write_lora(tmp_path / "deep.safetensors")
+    for told in (recipe, wide):
+        with pytest.raises(InvalidFile):
+            registry.publish("demo/deep@1.0.0", [deep], recipe=told)
 
 
 def test_yanked_parents_are_found_by_their_digest(family: Registry) -> None:

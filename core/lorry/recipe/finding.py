@@ -75,7 +75,7 @@ class Finder:
             if all(found):
                 paths = tuple(path for path, _ in filter(None, found))
                 return self._found(paths, next(where for _, where in filter(None, found)), wanted)
-            tried += ["stores by digest", f"beside {self.folder.resolve()}", *(f"below {each}" for each in self.below)]
+            tried += ["stores by digest", *(f"below {each}" for each in self.below)]
         if wanted.recipe is not None:
             return None
         looked = f" (looked at {'; '.join(tried)})" if tried else ""
@@ -141,10 +141,9 @@ class Finder:
 
     @cached_property
     def _candidates(self) -> list[Path]:
-        """Every file that may hold an adapter, beside the recipe and below the folders to search."""
+        """Every file that may hold an adapter below the folders to search."""
         suffixes = {suffix for each in self.plugins.containers().values() for suffix in each.suffixes} | {".json"}
-        beside = [path for path in self.folder.glob("*") if path.suffix.lower() in suffixes and path.is_file()]
-        return [*beside, *(path for path in self._walk() if path.suffix.lower() in suffixes and path.is_file())]
+        return [path for path in self._walk() if path.suffix.lower() in suffixes and path.is_file()]
 
     def _walk(self) -> Iterator[Path]:
         seen = 0
