@@ -10,34 +10,45 @@ from lorry.plugin import Command, Store, hookimpl
 LORRY_API = 1
 
 _COMMANDS = {
-    "add": "Bring other people's adapters in.",
-    "alias": "Move or list the names that stand for versions.",
-    "base": "Give base models on this machine a name.",
-    "clone": "Bring a version in from another place.",
-    "deprecate": "Warn whoever uses a version.",
-    "export": "Write versions to a file.",
-    "doctor": "Look at what lorry has around it.",
-    "fsck": "Check every byte of the registry, and mend it.",
-    "gc": "Delete what no version holds.",
-    "import": "Bring the versions of a file in.",
-    "lineage": "Show what a version was made from.",
-    "lock": "Fix the versions a project uses.",
-    "ls": "List what the registry holds.",
-    "outdated": "Tell which versions could be newer.",
-    "publish": "Publish an adapter as a version that never changes.",
-    "pull": "Copy a version's files out of the registry.",
-    "quarantine": "Handle what was not let in.",
-    "push": "Put a version in another place.",
-    "search": "Find adapters by words, base and kind.",
-    "serve-hub": "Serve the registry by the Hugging Face Hub's protocol.",
-    "show": "Show everything recorded about a version.",
-    "verify": "Check every byte of a version.",
-    "versions": "List the versions of an adapter.",
-    "sign": "Stand for a version with a key.",
-    "sync": "Get the versions a lock file names.",
-    "unyank": "Let a yanked version be found again.",
-    "yank": "Keep a version from being found but by its exact number.",
+    "Versions of adapters": {
+        "publish": "Publish an adapter as a version that never changes.",
+        "ls": "List what the registry holds.",
+        "search": "Find adapters by words, base and kind.",
+        "show": "Show everything recorded about a version.",
+        "versions": "List the versions of an adapter.",
+        "alias": "Move or list the names that stand for versions.",
+        "pull": "Copy a version's files out of the registry.",
+        "lineage": "Show what a version was made from.",
+        "verify": "Check every byte of a version.",
+        "sign": "Stand for a version with a key.",
+        "yank": "Keep a version from being found but by its exact number.",
+        "unyank": "Let a yanked version be found again.",
+        "deprecate": "Warn whoever uses a version.",
+    },
+    "Other places": {
+        "add": "Bring other people's adapters in.",
+        "quarantine": "Handle what was not let in.",
+        "push": "Put a version in another place.",
+        "clone": "Bring a version in from another place.",
+        "export": "Write versions to a file.",
+        "import": "Bring the versions of a file in.",
+        "link": "Put versions where a tool finds them.",
+        "unlink": "Take back what was put in a tool's folder.",
+        "serve-hub": "Serve the registry by the Hugging Face Hub's protocol.",
+    },
+    "Projects": {
+        "lock": "Fix the versions a project uses.",
+        "sync": "Get the versions a lock file names.",
+        "outdated": "Tell which versions could be newer.",
+    },
+    "This machine": {
+        "base": "Give base models on this machine a name.",
+        "doctor": "Look at what lorry has around it.",
+        "fsck": "Check every byte of the registry, and mend it.",
+        "gc": "Delete what no version holds.",
+    },
 }
+"""By topic, in the order of `lorry --help`: one file each in lorry_registry/commands."""
 
 
 @hookimpl
@@ -94,8 +105,9 @@ def lorry_stores() -> list[Store]:
 def lorry_commands() -> list[Command]:
     """Provide one command a file."""
     return [
-        Command(name=name, help=text, load=f"lorry_registry.commands.{name.replace('-', '_')}:command")
-        for name, text in _COMMANDS.items()
+        Command(name=name, help=text, load=f"lorry_registry.commands.{name.replace('-', '_')}:command", topic=topic)
+        for topic, commands in _COMMANDS.items()
+        for name, text in commands.items()
     ]
 
 

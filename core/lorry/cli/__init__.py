@@ -94,9 +94,9 @@ class LazyGroup(click.Group):
         added = self._added()
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
-        if added:
-            with formatter.section("Added by plugins"):
-                formatter.write_dl([(name, added[name].help) for name in sorted(added)])
+        for topic in sorted({each.topic for each in added.values()}):
+            with formatter.section(topic):
+                formatter.write_dl([(name, each.help) for name, each in added.items() if each.topic == topic])
         if broken := self._broken():
             formatter.write_text(broken.lstrip("; "))
 

@@ -6,8 +6,12 @@ from typing import NamedTuple
 
 
 class Command(NamedTuple):
-    """A click command, imported from "module:attribute" when it is run and not before."""
+    """A click command, imported from "module:attribute" when it is run and not before.
+
+    `topic` is the heading that `lorry --help` lists it under, with the others of that topic.
+    """
 
     name: str
     help: str
     load: str
+    topic: str = "Added by plugins"
