@@ -94,7 +94,9 @@ class LazyGroup(click.Group):
         added = self._added()
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
-        for topic in sorted({each.topic for each in added.values()}):
+        from lorry.plugin.command import NO_TOPIC
+
+        for topic in sorted(dict.fromkeys(each.topic for each in added.values()), key=lambda each: each == NO_TOPIC):
             with formatter.section(topic):
                 formatter.write_dl([(name, each.help) for name, each in added.items() if each.topic == topic])
         if broken := self._broken():

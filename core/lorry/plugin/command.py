@@ -5,6 +5,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 
+NO_TOPIC = "Added by plugins"
+
+
 class Command(NamedTuple):
     """A click command, imported from "module:attribute" when it is run and not before.
 
@@ -14,4 +17,4 @@ class Command(NamedTuple):
     name: str
     help: str
     load: str
-    topic: str = "Added by plugins"
+    topic: str = NO_TOPIC
