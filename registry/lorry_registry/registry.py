@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from lorry_registry.fsck import Fault
     from lorry_registry.gc import Garbage
     from lorry_registry.index import Entry
+    from lorry_registry.linking.note import Link
     from lorry_registry.lock import Difference, Lock
     from lorry_registry.manifest import Manifest
     from lorry_registry.outdated import Outdated
@@ -242,9 +243,25 @@ class Registry:
 
     def search(self, *words: str, base: str = "", kind: str = "") -> list[Entry]:
         """Return the versions that every word stands somewhere in; see `lorry_registry.index.search`."""
-        from lorry_registry.index import search
+        from lorry_registry.index import Asked, search
 
-        return search(self.store, words, base=base, kind=kind)
+        return search(self.store, Asked(words, base, kind))
+
+    def link(
+        self, references: Iterable[str], tool: str, folder: str | Path, *, dry_run: bool = False
+    ) -> tuple[Link, ...]:
+        """Put versions where a tool ("comfyui", say) finds them below its own folder; see `lorry_registry.linking`."""
+        from lorry.plugin.host import host
+        from lorry_registry.linking.link import link
+
+        found = [self.resolve(each) for each in references]
+        return link(self.store, found, host().get("loaders", tool), Path(folder).expanduser(), dry_run=dry_run)
+
+    def unlink(self, references: Iterable[str], folder: str | Path, *, dry_run: bool = False) -> tuple[Link, ...]:
+        """Take away what `link` put in a tool's folder, all of it where no reference is given."""
+        from lorry_registry.linking.link import unlink
+
+        return unlink([*references], Path(folder).expanduser(), dry_run=dry_run)
 
     def lineage(self, reference: str) -> Mapping[str, Made]:
         """Return a version and all it was made from, by digest; see `lorry_registry.ancestry`."""

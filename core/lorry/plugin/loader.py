@@ -41,6 +41,10 @@ class Loader(NamedTuple):
 
     `evidence` says where the rules come from: "measured" against the tool itself, or "from source, untested".
     An adapter that no rule is for is told so: nothing is guessed.
+
+    `layers` and `tokens` are where in its own folder the tool looks for files of adapters and of learned tokens alone:
+    lorry link puts them there ("": it has no such place). `side` is the ending of the file beside them in which it
+    looks for trigger words, one that `lorry.ops.sides` writes ("": none).
     """
 
     name: str
@@ -48,3 +52,6 @@ class Loader(NamedTuple):
     version: str
     evidence: str
     rules: tuple[Rule, ...]
+    layers: str = ""
+    tokens: str = ""
+    side: str = ""

@@ -20,6 +20,16 @@ at: Decorator = click.option("--at", default="", metavar="PLACE", help="Say it t
 adapter: Decorator = click.argument("adapter", metavar="NS/NAME")
 
 
+def tools(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command an option for the folder of every tool that has a place for adapters: --comfyui DIR, say."""
+    from lorry.plugin.host import host
+
+    for tool in reversed([each for each in host().loaders().values() if each.layers]):
+        text = f"The folder {tool.title} is installed in."
+        command = click.option(f"--{tool.name}", tool.name, metavar="DIR", type=click.Path(), help=text)(command)
+    return command
+
+
 def short(sha256: str | None) -> str:
     """Write as much of a digest as a reference needs; `--json` gives all of it."""
     return f"sha256:{sha256[:12]}" if sha256 else ""

@@ -12,6 +12,9 @@ A1111 = Loader(
     title="A1111",
     version="1.10",
     evidence="from source, untested",
+    layers="models/Lora",
+    tokens="embeddings",
+    side=".json",
     rules=(
         Rule("base~flux", NOT, "it has no FLUX; Forge has"),
         Rule("tokens=only", LOADS, "from embeddings/, by its file's name in the prompt"),

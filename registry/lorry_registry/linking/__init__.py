@@ -1,0 +1,1 @@
+"""Linking: versions put where another tool looks for files."""
