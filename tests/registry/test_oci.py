@@ -175,6 +175,13 @@ def test_whoever_logged_in_may_push_and_clone(
             elsewhere.clone(f"{place(server)}#demo/cat")
 
 
+def test_a_token_without_end_is_not_read(published: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+    with serve(OciRegistry("ann:secret")) as server:
+        monkeypatch.setattr(server, "_token", lambda *_: Answer(200, bytes(5 << 20)))
+        with pytest.raises(UpstreamFailed, match="it was not read"):
+            published.push("demo/cat", place(server))
+
+
 def test_a_token_instead_of_a_password_is_exchanged(published: Registry, tmp_path: Path) -> None:
     with serve(OciRegistry("ann:secret")) as server:
         log_in(tmp_path, server.host, "ann:", identitytoken="secret")

@@ -8,9 +8,10 @@ from __future__ import annotations
 import ipaddress
 import re
 import weakref
-from collections.abc import Generator, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
 from time import sleep
+from typing import TypedDict, Unpack
 
 import httpx2
 
@@ -24,17 +25,22 @@ _MOST = 4 << 20  # what registries take as a manifest
 _PARAMETER = re.compile(r'(\w+)="([^"]*)"')
 
 
+class _More(TypedDict, total=False):
+    headers: dict[str, str]
+    content: bytes | httpx2.SyncByteStream
+
+
 class Session:
     """Sends requests below one origin, `https://host[:port]`."""
 
     def __init__(self, origin: str) -> None:
         self._origin = httpx2.URL(origin)
+        self._authorization = ""
         self._client = httpx2.Client(
             base_url=self._origin,
-            auth=_Auth(self._origin),
             timeout=_TIMEOUT,
             headers={"Accept-Encoding": "identity"},
-            follow_redirects=True,
+            follow_redirects=True,  # without the Authorization header where they lead elsewhere
             event_hooks={"request": [self._look_at]},
         )
         weakref.finalize(self, self._client.close)  # a remote is not closed by whoever opens it
@@ -46,23 +52,28 @@ class Session:
 
     @contextmanager
     def stream(
-        self, method: str, url: str, *, allowed: tuple[int, ...] = (), **more: object
+        self, method: str, url: str, *, allowed: tuple[int, ...] = (), **more: Unpack[_More]
     ) -> Iterator[httpx2.Response]:
-        """Send a request and yield its answer, whose body is still to come.
+        """Send a request and yield its answer, whose body is still to come; log in where the registry asks for it.
 
         Raises AccessDenied for 401 and 403, and UpstreamFailed for every other status of 400 and more that is not
         `allowed`, and where the connection fails.
         """
         try:
-            with self._client.stream(method, url, **more) as response:  # type: ignore[arg-type]
+            response = self._send(method, url, **more)
+            if response.status_code == httpx2.codes.UNAUTHORIZED and _place(response.url) == _place(self._origin):
+                response.close()
+                self._authorization = self._answer(response.headers.get("WWW-Authenticate", ""))
+                response = self._send(method, url, **more)
+            with closing(response):
                 if response.is_error and response.status_code not in allowed:
-                    self.refuse(response, self._body(response))
+                    self._refuse(response)
                 yield response
         except (httpx2.HTTPError, httpx2.InvalidURL) as error:
             raise UpstreamFailed(f"{self.host}: {_first_line(error)}; try again") from error
 
     def send(
-        self, method: str, url: str, *, allowed: tuple[int, ...] = (), repeat: bool = True, **more: object
+        self, method: str, url: str, *, allowed: tuple[int, ...] = (), repeat: bool = True, **more: Unpack[_More]
     ) -> tuple[httpx2.Response, bytes]:
         """Send a request; return its answer and body, of at most 4 MiB. Raises what `stream` does.
 
@@ -72,58 +83,37 @@ class Session:
         for pause in _PAUSES if repeat else ():
             with self.stream(method, url, allowed=(*allowed, *_BUSY), **more) as response:
                 if response.status_code not in _BUSY:
-                    return response, self._body(response)
+                    return response, _body(response)
             sleep(pause)
         with self.stream(method, url, allowed=allowed, **more) as response:
-            return response, self._body(response)
+            return response, _body(response)
 
-    def _body(self, response: httpx2.Response) -> bytes:
-        data = bytearray()
-        for chunk in response.iter_raw():
-            data += chunk
-            if len(data) > _MOST:
-                raise UpstreamFailed(f"{self.host}: an answer of more than {_MOST:,} bytes; it was not read")
-        return bytes(data)
+    def _send(self, method: str, url: str, **more: Unpack[_More]) -> httpx2.Response:
+        request = self._client.build_request(method, url, **more)
+        if self._authorization and _place(request.url) == _place(self._origin):
+            request.headers["Authorization"] = self._authorization
+        return self._client.send(request, stream=True)
+
+    def _answer(self, challenge: str) -> str:
+        """Return what to authorize the next request with, by RFC 7617 or with a token; "" where nothing is known."""
+        scheme, _, rest = challenge.partition(" ")
+        known = credentials(self.host)
+        if scheme.lower() == "bearer":
+            response = self._client.send(_token_request(self._origin, _parameters(rest), known), stream=True)
+            with closing(response):
+                return f"Bearer {_token(response, self._origin)}"
+        return known.basic if known and scheme.lower() == "basic" else ""
 
     def _look_at(self, request: httpx2.Request) -> None:
         """Let no request out unencrypted, but to a registry that was opened so; redirects come by here too."""
         if request.url.scheme != "https" and _place(request.url) != _place(self._origin):
             raise UpstreamFailed(f"{self.host} leads to {request.url.host} over plain http; nothing was sent there")
 
-    def refuse(self, response: httpx2.Response, body: bytes) -> None:
-        """Raise AccessDenied or UpstreamFailed with what the registry says in an answer of 400 or more."""
-        status, said = response.status_code, _said(body)
+    def _refuse(self, response: httpx2.Response) -> None:
+        status, said = response.status_code, _said(_body(response))
         if status in {httpx2.codes.UNAUTHORIZED, httpx2.codes.FORBIDDEN}:
             raise AccessDenied(f"{self.host} refuses: {status} {said}; run: docker login {self.host}")
         raise UpstreamFailed(f"{self.host} answers {response.request.method} with {status} {said}")
-
-
-class _Auth(httpx2.Auth):
-    """Answers a registry's challenge, with basic authentication or with a token, and tells it to nobody else."""
-
-    def __init__(self, origin: httpx2.URL) -> None:
-        self._origin, self._header = origin, ""
-
-    def sync_auth_flow(self, request: httpx2.Request) -> Generator[httpx2.Request, httpx2.Response, None]:
-        if _place(request.url) != _place(self._origin):
-            yield request
-            return
-        if self._header:
-            request.headers["Authorization"] = self._header
-        response = yield request
-        if response.status_code != httpx2.codes.UNAUTHORIZED or _place(response.url) != _place(self._origin):
-            return
-        scheme, _, rest = response.headers.get("WWW-Authenticate", "").partition(" ")
-        known = credentials(self._origin.netloc.decode())
-        if scheme.lower() == "basic" and known:
-            self._header = known.basic
-        elif scheme.lower() == "bearer":
-            answer = yield _token_request(self._origin, _parameters(rest), known)
-            self._header = f"Bearer {_token(answer, self._origin)}"
-        else:
-            return
-        request.headers["Authorization"] = self._header
-        yield request
 
 
 def _parameters(challenge: str) -> dict[str, str]:
@@ -145,7 +135,7 @@ def _token_request(origin: httpx2.URL, challenge: dict[str, str], known: Credent
 
 
 def _token(answer: httpx2.Response, origin: httpx2.URL) -> str:
-    data = answer.read()
+    data = _body(answer)
     with suppress(ValueError, AttributeError, RecursionError):
         told = httpx2.Response(200, content=data).json()
         token = told.get("token") or told.get("access_token")
@@ -153,6 +143,15 @@ def _token(answer: httpx2.Response, origin: httpx2.URL) -> str:
             return token
     said, host = f"{answer.status_code} {_said(data)}", origin.netloc.decode()
     raise AccessDenied(f"{answer.url.host} gives no token for {host}: {said}; run: docker login {host}")
+
+
+def _body(response: httpx2.Response) -> bytes:
+    data = bytearray()
+    for chunk in response.iter_raw():
+        data += chunk
+        if len(data) > _MOST:
+            raise UpstreamFailed(f"{response.url.host}: an answer of more than {_MOST:,} bytes; it was not read")
+    return bytes(data)
 
 
 def loopback(host: str) -> bool:
