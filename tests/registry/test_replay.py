@@ -143,3 +143,13 @@ def test_a_reference_in_a_recipe_warns_as_it_does_elsewhere(family: Registry, tm
     family.deprecate("demo/cat@1.0.0", "old")
     with pytest.warns(LorryWarning, match="deprecated"):
         lorry.run_recipe({"op": "merge", "inputs": ["demo/cat@1.0.0"]}, tmp_path / "out.safetensors")
+
+
+def test_a_recipe_may_be_told_of_a_file_that_has_none(registry: Registry, files: dict[str, Path]) -> None:
+    recipe = files["cat"].parent / "copy.yaml"
+    recipe.write_text("op: convert\ninputs: [demo/cat@1.0.0]\noutput: {format: kohya}\n", encoding="utf-8")
+    registry.publish("demo/cat@1.0.0", [files["cat"]])
+    copy = lorry.run_recipe(recipe, recipe.with_suffix(".safetensors")).path  # byte for byte, and so without a recipe
+    done = CliRunner().invoke(cli, ["publish", "demo/copy@1.0.0", str(copy), "--recipe", str(recipe), "-y"])
+    assert (done.exit_code, "made from demo/cat@1.0.0" in done.stdout) == (0, True), done.output
+    assert registry.replay("demo/copy").exact

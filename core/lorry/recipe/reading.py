@@ -47,7 +47,7 @@ def read_recipe(source: str | Path | Mapping[str, Any], plugins: Host | None = N
         return Read(parse(source, "the recipe"), Path())
     path = Path(source)
     if path.suffix.lower() in _SUFFIXES and path.is_file():
-        return Read(parse(_load(path), str(path)), path.parent)
+        return Read(parse(load(path), str(path)), path.parent)
     plugins = plugins or host()
     made = resolve(source, plugins)
     told = newest({text for each in made for text in _headers(each, plugins)})
@@ -78,7 +78,8 @@ def _headers(path: Path, plugins: Host) -> list[str]:
     return [header[RECIPE_KEY] for header in headers if RECIPE_KEY in header]
 
 
-def _load(path: Path) -> Any:  # noqa: ANN401  checked by pydantic
+def load(path: Path) -> Any:  # noqa: ANN401  checked by pydantic
+    """Return what a file of JSON or YAML holds; raise InvalidFile for what is neither, or too long."""
     yaml = path.suffix.lower() in _YAML
     largest = _LARGEST_YAML if yaml else _LARGEST
     if path.stat().st_size > largest:
@@ -86,9 +87,9 @@ def _load(path: Path) -> Any:  # noqa: ANN401  checked by pydantic
     try:
         text = path.read_text(encoding="utf-8")
         if yaml:
-            from lorry.recipe.plain_yaml import load
+            from lorry.recipe import plain_yaml
 
-            return load(text)
+            return plain_yaml.load(text)
         return json.loads(text, object_pairs_hook=_once, parse_constant=_refuse)
     except (ValueError, RecursionError) as error:
         raise InvalidFile(f"{path} is no recipe: {error}") from error

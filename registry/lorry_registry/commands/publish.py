@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, TextIO
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -20,7 +21,12 @@ if TYPE_CHECKING:
 @click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path())
 @click.option("--alias", "aliases", metavar="ALIAS", multiple=True, help="Point this alias at the version too.")
 @click.option("--from", "parents", metavar="REF", multiple=True, help="A published version this one was made from.")
-@click.option("--recipe", type=click.File("r", encoding="utf-8"), help="JSON of how it was made, if the file has none.")
+@click.option(
+    "--recipe",
+    type=click.Path(exists=True, dir_okay=False),
+    metavar="FILE",
+    help="How it was made, as JSON or YAML, if the file does not tell.",
+)
 @click.option("--title", default="", help="A title; as in the file's header if not given, and so are the next ones.")
 @click.option("--description", default="", help="What it does and how to use it.")
 @click.option("--license", "licence", default="", metavar="SPDX", help="The licence, as an SPDX identifier.")
@@ -36,7 +42,7 @@ def command(
     files: tuple[str, ...],
     aliases: tuple[str, ...],
     parents: tuple[str, ...],
-    recipe: TextIO | None,
+    recipe: str | None,
     title: str,
     description: str,
     licence: str,
@@ -55,7 +61,7 @@ def command(
     one with the same weights a new third number; a smaller step is refused.
 
     FILE... are the files of one adapter (weights, learned embeddings, a card, pictures), or a folder of them.
-    What lorry merge and lorry convert wrote carries its recipe, and is recorded with what it was made from.
+    What lorry made carries its recipe, and is recorded with what it was made from.
     The alias "latest" moves to the highest stable version.
     """
     from lorry_registry import Card, Registry
@@ -65,7 +71,7 @@ def command(
         title=title, description=description, license=licence, authors=authors, tags=tags, trigger_words=triggers
     )
     moved = [parse_alias(alias) for alias in aliases]
-    told = recipe.read() if recipe else None
+    told = _recipe(Path(recipe)) if recipe else None
     made = Registry().draft(reference, files, card=card, recipe=told, parents=parents, force_bump=force_bump)
     with made as draft:
         manifest = draft.manifest
@@ -87,6 +93,14 @@ def command(
     made_from = map(_origin, manifest.lineage.parents if manifest.lineage else ())
     for origin in dict.fromkeys(made_from):  # the files of one version are one origin
         echo(f"made from {origin}")
+
+
+def _recipe(path: Path) -> str:
+    import json
+
+    from lorry.recipe.reading import load
+
+    return json.dumps(load(path))
 
 
 def _origin(parent: Parent) -> str:
