@@ -30,25 +30,11 @@ class Draft:
         self.broken: dict[str, InvalidFile] = {}
         """What is wrong with the modules that are this dialect's but damaged, by key."""
 
-    def copy(self) -> Draft:
-        """Return one that may be added to, of the same layers."""
-        made = Draft()
-        for name, mine in vars(self).items():
-            setattr(made, name, dict(mine))
-        return made
-
-
-class _Reading(NamedTuple):
-    """What the keys of one module say.
-
-    layers: by path, with the keys behind each; used: all of those; left: the other keys, with the reason; silent:
-    nothing told the scale of a layer that has one.
-    """
-
-    layers: list[tuple[ModulePath, Layer, list[str]]]
-    used: list[str]
-    left: Mapping[str, str]
-    silent: bool
+    def add(self, other: Draft) -> None:
+        """Take in what another one says, of other keys."""
+        for mine, theirs in zip(vars(self).values(), vars(other).values(), strict=True):
+            if theirs:
+                mine.update(theirs)
 
 
 class _Covered(NamedTuple):
@@ -69,9 +55,10 @@ class Readings:
         dialect = grammar.dialect
         self._tensors, self._grammar = source.tensors, grammar
         self._scale = dialect.header.read(source) if dialect.header else None
+        self._silence = dialect.header.silence if dialect.header else ""
         self._facts = dialect.facts(source)
         self._covers: dict[tuple[str, ...], list[tuple[Spelled, list[str]]]] = {}
-        self._read: dict[Place, _Reading] = {}
+        self._read: dict[Place, Draft] = {}
         self._alphas: dict[str, float | InvalidArgument] | None = None
         self.shared = {key: source.tensors[key] for key in grammar.shared if key in source.tensors}
         """Tensors that all modules have in common."""
@@ -104,7 +91,9 @@ class Readings:
                     except InvalidFile as error:
                         known.broken |= dict.fromkeys(keys.values(), error)
             self._drafts.append((places, known))
-        return known.copy()
+        made = Draft()
+        made.add(known)
+        return made
 
     def plain(self, place: Place, keys: Mapping[str, str]) -> list[tuple[Spelled, Layer]]:
         """Return the layers of a module without their scale."""
@@ -117,24 +106,14 @@ class Readings:
                     f"{place.component}.{place.target.name} is there under two names, in {draft.keys[path][0]!r} and "
                     f"in {next(iter(keys.values()))!r}; which one is meant cannot be told"
                 )
-        reading = self._read.get(place)
-        if reading is None:
-            reading = self._read[place] = self._reading(place, keys)
-        for path, layer, behind in reading.layers:
-            draft.layers.setdefault(path, []).append(layer)
-            draft.keys.setdefault(path, []).extend(behind)
-        draft.used.update(dict.fromkeys(reading.used))
-        draft.unmapped.update(reading.left)
-        header = self._grammar.dialect.header
-        if reading.silent and header is not None:
-            draft.ambiguous[("scale", header.silence)] = None
+        if place not in self._read:
+            self._read[place] = self._reading(place, keys)
+        draft.add(self._read[place])
 
-    def _reading(self, place: Place, keys: Mapping[str, str]) -> _Reading:
-        reason, silent = "stands there without the slots it belongs to", False
+    def _reading(self, place: Place, keys: Mapping[str, str]) -> Draft:
+        draft = Draft()
+        reason = "stands there without the slots it belongs to"
         scales: dict[str, float] = {}
-        layers: list[tuple[ModulePath, Layer, list[str]]] = []
-        used: list[str] = []
-        left = dict(keys)
         for covered in self._cover(keys):
             kind, spelling = covered.spelled
             scale = next((scales[each] for each in spelling.beside if each in scales), None)
@@ -142,21 +121,26 @@ class Readings:
                 continue
             try:
                 layer, rank = self._layer(place, covered)
-                if scale is None:
-                    told = self._told(place, covered, keys, rank) if rank is not None else 1.0
-                    silent |= told is None
-                    scale = layer.scale * (1.0 if told is None else told)
+                told = self._told(place, covered, keys, rank) if scale is None and rank is not None else 1.0
+                scale = layer.scale * (1.0 if told is None else told) if scale is None else scale
                 parts = views.split(layer.at(scale), kind, place.target)
             except Incompatible as error:
                 reason = str(error)
                 continue
+            if told is None and self._silence:
+                draft.ambiguous["scale", self._silence] = None
             scales[kind.name] = scale
-            behind = [left.pop(suffix) for suffix in covered.suffixes]
+            behind = [keys[suffix] for suffix in covered.suffixes]
             if spelling.shared:
                 behind += [key for key in spelling.shared if key in self.shared]
-            used += behind
-            layers += [(path, part, behind) for path, part in zip(place.paths, parts, strict=True)]
-        return _Reading(layers, used, {key: f"{suffix}: {reason}" for suffix, key in left.items()}, silent)
+            draft.used.update(dict.fromkeys(behind))
+            for path, part in zip(place.paths, parts, strict=True):
+                draft.layers.setdefault(path, []).append(part)
+                draft.keys.setdefault(path, []).extend(behind)
+        if len(draft.used) < len(keys) or self.shared:
+            left = {key: f"{suffix}: {reason}" for suffix, key in keys.items() if key not in draft.used}
+            draft.unmapped.update(left)
+        return draft
 
     def _layer(self, place: Place, covered: _Covered) -> tuple[Layer, int | None]:
         """Make a layer in its kind's own form, with no scale yet, and tell its rank; None where its kind has none."""
