@@ -35,9 +35,14 @@ RESULTS = Path(__file__).parent / "results"
 BARE = "interpreter alone"
 """The contestant that does nothing: what starting Python costs."""
 
-_THREADS = dict.fromkeys(
-    ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"), "1"
-)
+_ALIKE = {
+    **dict.fromkeys(
+        ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"),
+        "1",
+    ),
+    "LORRY_CACHE": "",
+}
+"""One thread each; and lorry hashes every file anew, unless a contestant is given a cache."""
 
 
 class Contestant(NamedTuple):
@@ -81,11 +86,16 @@ def python(code: str, *arguments: object) -> list[str]:
     return [sys.executable, "-c", code, *map(str, arguments)]
 
 
+def with_cache(folder: Path, command: Sequence[str]) -> list[str]:
+    """Return a command of lorry's that keeps the hashes it makes in a folder, and takes those that are there."""
+    return ["env", f"LORRY_CACHE={folder}", *command]
+
+
 def run(command: Sequence[str], environment: Mapping[str, str] | None = None) -> Cost:
     """Run a command with one thread and return its cost; one that fails ends the benchmark."""
     inherited = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     started = time.perf_counter()
-    process = subprocess.Popen(command, env={**inherited, **_THREADS, **(environment or {})}, stdout=subprocess.DEVNULL)
+    process = subprocess.Popen(command, env={**inherited, **_ALIKE, **(environment or {})}, stdout=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
     wall = time.perf_counter() - started
     process.returncode = os.waitstatus_to_exitcode(status)

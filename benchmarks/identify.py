@@ -4,19 +4,23 @@
 
 300 LoRAs of 11 MB on Stable Diffusion 1 (264 layers, 792 tensors each), in memory already. lorry's commands share
 them among the cores, whose CPU time is added up; all else is one process, so that what it imports counts little.
-What loads them does not learn what they are for. `lorry inspect --hashes` gives five hashes in one pass: sha256,
-BLAKE3 and CRC32 of the file, AutoV1 of 64 KiB of it, AutoV3 of its tensors. Needs 3.3 GB of disk.
+What loads them does not learn what they are for. `load_file` of safetensors 0.8 maps a file and reads no number of it;
+"into memory" copies each tensor, as tools do that convert, merge or keep them. `lorry inspect --hashes` gives five
+hashes in one pass: sha256, BLAKE3 and CRC32 of the file, AutoV1 of 64 KiB of it, AutoV3 of its tensors. It keeps them,
+and "again" is a later look at the same files, for which the others have no memory. Needs 3.3 GB of disk.
 """
 
 from __future__ import annotations
 
 import argparse
+import shutil
 import subprocess
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 
-from harness import BARE, Claim, Contestant, Result, conclude, cpu, peak, python, race, versions
+from harness import BARE, Claim, Contestant, Result, conclude, cpu, peak, python, race, versions, with_cache
 
 ADAPTERS = Path(__file__).with_name("adapters.py")
 COUNT, SHARE = 300, 0.2
@@ -40,12 +44,22 @@ import pathlib, sys
 what, how, folder = sys.argv[1:]
 if what == "lorry":
     from lorry import identify as read
+elif what == "lora_state_dict":
+    from diffusers.loaders import StableDiffusionLoraLoaderMixin
+    read = StableDiffusionLoraLoaderMixin.lora_state_dict
 else:
     from safetensors.torch import load_file as read
+    if what == "memory":
+        lazily = read
+        read = lambda path: [tensor.clone() for tensor in lazily(path).values()]
+if how == "known":
+    from lorry.ops.hashes import known_hashes as hashed
+else:
+    hashed = lambda path: hashing[how](path.read_bytes())
 for path in sorted(pathlib.Path(folder).iterdir()):
     read(path)
     if how != "none":
-        hashing[how](path.read_bytes())
+        hashed(path)
 """
 
 SAME = f"""
@@ -76,28 +90,37 @@ def _measure(folder: Path, runs: int) -> int:
     many, told = folder / "many", folder / "told"
     subprocess.run([sys.executable, ADAPTERS, "many", str(COUNT), many], check=True)
     lorry = [sys.executable, "-m", "lorry", "-q"]
+    first, kept = folder / "first", folder / "kept"
     inspect = [*lorry, "inspect", "-r", "--hashes", "--json", str(many)]
     with told.open("wb") as file:
-        subprocess.run(inspect, check=True, stdout=file)
+        subprocess.run(with_cache(kept, inspect), check=True, stdout=file)
     subprocess.run(python(SAME, told, COUNT), check=True)
+    identify = Contestant("lorry identify -r --json", [*lorry, "identify", "-r", "--json", str(many)])
+    hashed = Contestant("lorry.identify, sha256", python(EACH, "lorry", "sha256", many))
+    mapped = Contestant("load_file, sha256", python(EACH, "torch", "sha256", many))
+    copied = Contestant("load_file into memory, sha256", python(EACH, "memory", "sha256", many))
+    diffusers = Contestant("diffusers' lora_state_dict, sha256", python(EACH, "lora_state_dict", "sha256", many))
+    inspected = Contestant("lorry inspect -r --hashes --json", with_cache(first, inspect))
+    inspected_again = Contestant("lorry inspect -r --hashes --json again", with_cache(kept, inspect))
+    known = Contestant("lorry.identify, known sha256", with_cache(kept, python(EACH, "lorry", "known", many)))
     pairs = [
+        (identify, Contestant("load_file", python(EACH, "torch", "none", many))),
         (
-            Contestant("lorry identify -r --json", [*lorry, "identify", "-r", "--json", str(many)]),
-            Contestant("load_file", python(EACH, "torch", "none", many)),
+            Contestant("lorry.identify, blake3", python(EACH, "lorry", "blake3", many)),
+            Contestant("load_file, blake3", python(EACH, "torch", "blake3", many)),
         ),
-        *(
-            (
-                Contestant(f"lorry.identify, {how}", python(EACH, "lorry", how, many)),
-                Contestant(f"load_file, {how}", python(EACH, "torch", how, many)),
-            )
-            for how in ("blake3", "sha256")
-        ),
-        (
-            Contestant("lorry inspect -r --hashes --json", inspect),
-            Contestant("load_file, the same five hashes", python(EACH, "torch", "five", many)),
-        ),
+        (hashed, mapped),
+        (hashed, copied),
+        (hashed, diffusers),
+        (inspected, Contestant("load_file, the same five hashes", python(EACH, "torch", "five", many))),
+        (inspected_again, mapped),
+        (known, mapped),
+        (known, copied),
+        (known, diffusers),
     ]
-    costs = race([Contestant(BARE, python("")), *(each for pair in pairs for each in pair)], runs)
+    contestants = {each.name: each for pair in pairs for each in pair}
+    forget = partial(shutil.rmtree, first, ignore_errors=True)
+    costs = race([Contestant(BARE, python("")), *contestants.values()], runs, forget)
     claims = []
     for ours, theirs in pairs:
         share = cpu(costs[ours.name]) / cpu(costs[theirs.name])
@@ -113,7 +136,7 @@ def _measure(folder: Path, runs: int) -> int:
             "hashlib, blake3 and zlib; what loads the files tells no more than their tensors",
             costs=costs,
             claims=[*claims, Claim(f"every time at least {least:.1f} times less memory; 2 were wanted", least >= 2)],  # noqa: PLR2004  the claim
-            versions=versions([Contestant("", [], ["lorry", "torch", "safetensors", "blake3"])]),
+            versions=versions([Contestant("", [], ["lorry", "torch", "safetensors", "blake3", "diffusers"])]),
         )
     )
 
