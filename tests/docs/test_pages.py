@@ -24,6 +24,7 @@ PAGES = [
     "docs/how-to/merge.md",
     "docs/how-to/bake.md",
     "docs/how-to/publish-and-pull.md",
+    "docs/how-to/add-foreign-adapters.md",
     "docs/how-to/recipes.md",
     "docs/how-to/carry-versions.md",
     "docs/how-to/sign.md",

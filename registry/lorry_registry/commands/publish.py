@@ -56,6 +56,8 @@ def command(
 ) -> None:
     """Publish the adapter in FILE... as NS/NAME@VERSION, which never changes from then on.
 
+    That is for your own work; lorry add brings in other people's.
+
     Without @VERSION the next one that fits is chosen, 1.0.0 at first. Beside the version below it, one with another
     base, kind, format or other modules has a new first number, one with other weights a new second number, and only
     one with the same weights a new third number; a smaller step is refused.
