@@ -34,13 +34,16 @@ def strict() -> Iterator[str]:
 
 
 @contextmanager
-def debian(folder: Path) -> Iterator[str]:
-    """Run Debian's docker-registry with its data in a folder; yield its host and port."""
+def debian(folder: Path, users: str = "") -> Iterator[str]:
+    """Run Debian's docker-registry with its data in a folder, for all or for `users`; yield its host and port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         host = f"127.0.0.1:{probe.getsockname()[1]}"
     config = folder / "config.yml"
     config.write_text(_CONFIG.format(root=folder / "data", host=host))
+    if users:
+        (folder / "users").write_text(users)
+        config.write_text(f"{config.read_text()}auth: {{htpasswd: {{realm: test, path: {folder / 'users'}}}}}\n")
     assert PROGRAM
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen([PROGRAM, "serve", str(config)], stdout=log, stderr=log)
@@ -55,7 +58,7 @@ def debian(folder: Path) -> Iterator[str]:
 def _wait(host: str, process: subprocess.Popen[bytes], log: Path) -> None:
     for _ in range(200):
         try:
-            if httpx2.get(f"http://{host}/v2/").is_success:
+            if httpx2.get(f"http://{host}/v2/").status_code in {200, 401}:
                 return
         except httpx2.TransportError:
             time.sleep(0.05)

@@ -123,20 +123,26 @@ def test_a_rotten_manifest_is_refused(published: Registry, elsewhere: Registry, 
         elsewhere.clone(f"{place(server)}#demo/cat")
 
 
-def test_a_cut_connection_is_told_and_the_next_try_goes_on(
+def ranges(server: OciRegistry) -> list[str]:
+    return [headers["Range"] for _, _, headers in server.log if "Range" in headers]
+
+
+def test_a_cut_connection_is_made_again_from_where_it_was(
     published: Registry, elsewhere: Registry, server: OciRegistry, tmp_path: Path
 ) -> None:
     large = tmp_path / "large.txt"
     large.write_bytes(bytes(100_000))
     published.publish("demo/cat@1.1.0", [tmp_path / "cat.safetensors", large])
     published.push("demo/cat@1.1.0", place(server))
-    server.cut = 60_000
+    server.cut = 9_000
     with pytest.raises(UpstreamFailed, match="try again"):
         elsewhere.clone(f"{place(server)}#demo/cat")
     assert elsewhere.ls() == []
+    assert ranges(server) == [f"bytes={9_000 * cuts}-" for cuts in range(1, 10)]
+    server.log.clear()
     server.cut = 0
     elsewhere.clone(f"{place(server)}#demo/cat")
-    assert [headers["Range"] for _, _, headers in server.log if "Range" in headers] == ["bytes=60000-"]
+    assert ranges(server) == ["bytes=90000-"]
     assert elsewhere.verify("demo/cat")
 
 
@@ -173,6 +179,16 @@ def test_whoever_logged_in_may_push_and_clone(
         log_in(tmp_path, server.host, "ann:guessed")
         with pytest.raises(AccessDenied, match="docker login"):
             elsewhere.clone(f"{place(server)}#demo/cat")
+
+
+@oci.INSTALLED
+def test_a_real_registry_lets_in_who_logged_in(published: Registry, elsewhere: Registry, tmp_path: Path) -> None:
+    with oci.debian(tmp_path, users="ann:$2b$05$abcdefghijklmnopqrstuuOQiyCxlgf/oeuTqixKmWdcYUh4Hjl0a\n") as host:
+        with pytest.raises(AccessDenied, match=f"docker login {host}"):
+            published.push("demo/cat", f"oci://{host}/x")
+        log_in(tmp_path, host, "ann:secret")
+        published.push("demo/cat", f"oci://{host}/x")
+        elsewhere.clone(f"oci://{host}/x#demo/cat")
 
 
 def test_a_token_without_end_is_not_read(published: Registry, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,6 +26,7 @@ from lorry_registry.store import LocalStore, Resolved
 from lorry_registry.view import ADAPTER_ROLES, adapter_files
 
 LARGEST_MANIFEST = 16 << 20
+_TRIES = 10
 
 
 class Cloned(NamedTuple):
@@ -155,8 +156,8 @@ def manifest_there(remote: Remote, version: Version, digest: str, asked: Referen
 def fetch(store: LocalStore, remote: Remote, content: Content, name: str) -> Path:
     """Fetch a blob into the drafts, going on where an earlier try ended; return where it is, checked.
 
-    What is here already is copied. The draft's name is its content's, so that two who fetch the same
-    write the same bytes to the same places.
+    A connection that is cut is made again, up to ten times and as long as it brings something. What is here already is
+    copied. The draft's name is its content's, so that two who fetch the same write the same bytes to the same places.
     """
     part = store.layout.drafts / f"part-{content.sha256}"
     if store.blobs.intact(content):
@@ -164,12 +165,15 @@ def fetch(store: LocalStore, remote: Remote, content: Content, name: str) -> Pat
         store.blobs.copy(content, part)
         return part
     part.touch()
-    held = part.stat().st_size
+    held, tries = part.stat().st_size, 0
     while held < content.size:
-        before = held
-        held = _append(part, limited(remote.read(content.sha256, held), content.size - held), held)
-        if held == before:
-            raise UpstreamFailed(f"{name}: no more than {held:,} of {content.size:,} bytes came; try again")
+        before, cut = held, None
+        try:
+            held = _append(part, limited(remote.read(content.sha256, held), content.size - held), held)
+        except UpstreamFailed as error:
+            held, cut, tries = part.stat().st_size, error, tries + 1
+        if held == before or tries == _TRIES:
+            raise cut or UpstreamFailed(f"{name}: no more than {held:,} of {content.size:,} bytes came; try again")
     with durable.syncing([part]):  # also where another try wrote all of it, and died before this
         found = measure(part)
     if found != content:
