@@ -10,7 +10,6 @@ import errno
 import hashlib
 import os
 import re
-import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -164,6 +163,8 @@ def duplicate(source: Path, target: Path, mode: int = 0o644) -> None:
     with source.open("rb") as reader, durable.open_new(target, mode, sync=False) as writer:
         size = os.fstat(reader.fileno()).st_size
         if not _copied_by_the_system(reader, writer):
+            import shutil  # here: it takes each command a while to load
+
             shutil.copyfileobj(reader, writer, _CHUNK)
         writer.flush()
         if os.fstat(writer.fileno()).st_size != size:

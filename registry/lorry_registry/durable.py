@@ -9,9 +9,6 @@ from __future__ import annotations
 
 import errno
 import os
-import secrets
-import shutil
-import socket
 import stat
 import time
 from collections.abc import Iterable, Iterator
@@ -31,7 +28,7 @@ def draft(folder: Path) -> Iterator[Path]:
 
     What cannot be removed is left to whoever collects garbage: what was done with the draft is done.
     """
-    path = folder / f"{_host()}-{os.getpid()}-{secrets.token_hex(6)}"
+    path = folder / f"{_host()}-{os.getpid()}-{os.urandom(6).hex()}"
     try:
         yield path
     finally:
@@ -58,12 +55,16 @@ def in_use(path: Path) -> bool:
 
 
 def _host() -> str:
+    import socket
+
     return "".join(letter for letter in socket.gethostname().lower() if letter.isalnum())[:16] or "host"
 
 
 def remove(path: Path) -> None:
     """Remove a file, or a folder with all that is in it."""
     if path.is_dir():
+        import shutil
+
         shutil.rmtree(path)
     else:
         path.unlink()

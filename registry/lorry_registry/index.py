@@ -21,13 +21,14 @@ from lorry_registry.reference import Reference
 from lorry_registry.semver import Version
 from lorry_registry.store import LocalStore
 
-_SCHEMA = 4
+_SCHEMA = 5
 _TICK_NS = 3_000_000_000
 _TABLES = """
 CREATE TABLE adapter (adapter TEXT PRIMARY KEY, changed INTEGER) WITHOUT ROWID;
 CREATE TABLE version (
     adapter TEXT, version TEXT, manifest TEXT, title TEXT, kinds TEXT, format TEXT, base TEXT, size INTEGER,
-    fault TEXT, note TEXT, words TEXT, prose TEXT, PRIMARY KEY (adapter, version)
+    fault TEXT, note TEXT, place TEXT, stable INTEGER, yanked INTEGER, deprecated INTEGER, words TEXT, prose TEXT,
+    PRIMARY KEY (adapter, version)
 ) WITHOUT ROWID;
 CREATE TABLE file (sha256 TEXT, adapter TEXT, version TEXT);
 CREATE INDEX file_sha256 ON file (sha256);
@@ -51,30 +52,74 @@ class Entry(NamedTuple):
     note: Note = NOTHING
 
 
+class Listed(NamedTuple):
+    """One adapter: the version to show of those that were asked for, and which those are.
+
+    `newest` is the highest stable one that is not yanked, or else the highest. `all_versions`, `yanked_versions` and
+    `deprecated_versions` are texts of version numbers, with commas between them, in any order.
+    """
+
+    newest: Entry
+    all_versions: str
+    yanked_versions: str
+    deprecated_versions: str
+
+
+class Asked(NamedTuple):
+    """What is looked for: words that all stand somewhere in a version, the beginning of a base's id, and a kind."""
+
+    words: Sequence[str] = ()
+    base: str = ""
+    kind: str = ""
+
+
+def list_adapters(store: LocalStore, asked: Asked | None = None) -> list[Listed]:
+    """Return the adapters of which a version is as asked, all where nothing is asked; see `search`."""
+    last, where, values = _conditions(asked)
+    with _opened(store) as connection:
+        # Of columns beside one max() sqlite gives those of the row that has it: sqlite.org/lang_select.html#bareagg.
+        rows = connection.execute(
+            f"SELECT max((stable AND NOT yanked) || place), {_COLUMNS}, group_concat(version), "  # noqa: S608  only literals are put together
+            "group_concat(CASE WHEN yanked THEN version END), group_concat(CASE WHEN deprecated THEN version END) "
+            f"FROM version WHERE {where} GROUP BY adapter ORDER BY sum(NOT {last}) = 0, adapter",
+            values,
+        ).fetchall()
+    return [Listed(_entry(*row[1:-3]), *(text or "" for text in row[-3:])) for row in rows]
+
+
 def list_versions(store: LocalStore) -> list[Entry]:
     """Return every version of every adapter: by name, and the lowest version first."""
     with _opened(store) as connection:
-        rows = connection.execute(f"SELECT {_COLUMNS} FROM version").fetchall()  # noqa: S608  a literal
-    return sorted((_entry(*row) for row in rows), key=_order)
+        rows = connection.execute(f"SELECT {_COLUMNS} FROM version ORDER BY adapter, place").fetchall()  # noqa: S608  a literal
+    return [_entry(*row) for row in rows]
 
 
-def search(store: LocalStore, words: Sequence[str], *, base: str = "", kind: str = "") -> list[Entry]:
-    """Return the versions that every one of `words` stands somewhere in, upper and lower case alike.
+def search(store: LocalStore, asked: Asked) -> list[Entry]:
+    """Return the versions that every word stands somewhere in, upper and lower case alike.
 
     Looked at are name, title, tags, trigger words, tokens, and the description, whose finds come last. `base` is the
     beginning of a base table's id. Within that order they come by name, and the lowest version first.
     """
-    folded = [word.casefold() for word in words]
-    everywhere = " AND ".join(["1"] + ["(instr(words, ?) OR instr(prose, ?))"] * len(folded))
-    in_words = " AND ".join(["1"] + ["instr(words, ?)"] * len(folded))
+    last, where, values = _conditions(asked)
     with _opened(store) as connection:
         rows = connection.execute(
-            f"SELECT {in_words}, {_COLUMNS} FROM version WHERE fault = '' AND base LIKE ? || '%' AND {everywhere}",  # noqa: S608  only literals are put together
-            (*folded, base, *(each for word in folded for each in (word, word))),
+            f"SELECT {_COLUMNS} FROM version WHERE {where} ORDER BY {last}, adapter, place",  # noqa: S608  only literals are put together
+            values,
         ).fetchall()
-    found = [(not in_name, _entry(*row)) for in_name, *row in rows]
-    found = [(last, entry) for last, entry in found if not kind or kind in entry.kinds]
-    return [entry for _, entry in sorted(found, key=lambda each: (each[0], *_order(each[1])))]
+    return [_entry(*row) for row in rows]
+
+
+def _conditions(asked: Asked | None) -> tuple[str, str, dict[str, str]]:
+    """Return SQL that tells which versions come last, SQL that tells which are as asked, and the values in both."""
+    if asked is None:
+        return "0", "1", {}
+    names = {f"word{at}": word.casefold() for at, word in enumerate(asked.words)}
+    in_words = " AND ".join(["1", *(f"instr(words, :{name}) > 0" for name in names)])
+    anywhere = " AND ".join(["1", *(f"(instr(words, :{name}) OR instr(prose, :{name}))" for name in names)])
+    where = f"fault = '' AND base LIKE :base || '%' AND {anywhere}"
+    if asked.kind:
+        where += " AND instr(',' || kinds || ',', ',' || :kind || ',')"
+    return f"NOT ({in_words})", where, {**names, "base": asked.base, "kind": asked.kind}
 
 
 def find_file(store: LocalStore, sha256: str) -> list[tuple[Reference, str]]:
@@ -158,8 +203,9 @@ def _update_adapter(connection: sqlite3.Connection, store: LocalStore, reference
     for text in sorted(there.keys() - known):
         key, note = (adapter, text), notes.get(there[text], "")
         entry, about = _read(store, reference.at(there[text]))
+        said, fault = _read_note(note)
         connection.execute(
-            "INSERT INTO version VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO version VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 *key,
                 entry.manifest,
@@ -168,8 +214,12 @@ def _update_adapter(connection: sqlite3.Connection, store: LocalStore, reference
                 entry.format,
                 entry.base,
                 entry.size,
-                entry.fault or _note_fault(note),
+                entry.fault or fault,
                 note,
+                there[text].sort_key,
+                there[text].stable,
+                said.yanked is not None,
+                said.deprecated is not None,
                 about.words,
                 about.prose,
             ),
@@ -220,10 +270,6 @@ def _about(reference: Reference, manifest: dict[str, Any]) -> _About:
     )
 
 
-def _order(entry: Entry) -> tuple[str, tuple[object, ...]]:
-    return entry.reference.adapter, entry.reference.exact().precedence
-
-
 def _entry(adapter: str, version: str, manifest: str, title: str, kinds: str, *rest: Any) -> Entry:  # noqa: ANN401  a row
     *facts, note = rest
     listed = tuple(kinds.split(",")) if kinds else ()
@@ -231,12 +277,12 @@ def _entry(adapter: str, version: str, manifest: str, title: str, kinds: str, *r
     return entry if entry.fault or not note else entry._replace(note=Note.from_bytes(note.encode()))
 
 
-def _note_fault(note: str) -> str:
+def _read_note(note: str) -> tuple[Note, str]:
+    """Return what a note says, and what is wrong with it."""
     try:
-        Note.from_bytes(note.encode() or b"{}")
+        return Note.from_bytes(note.encode() or b"{}"), ""
     except InvalidFile as error:
-        return f"its note is damaged: {error}"
-    return ""
+        return NOTHING, f"its note is damaged: {error}"
 
 
 def _reference(adapter: str, version: str) -> Reference:

@@ -56,6 +56,13 @@ class Version:
         return self.precedence < other.precedence
 
     @property
+    def sort_key(self) -> str:
+        """A text that is ordered as versions are, for what sorts texts alone."""
+        # A number is longer the larger it is, a blank comes before all that identifiers have, and "~" after it.
+        parts = (f"0{len(part):02}{part} " if part.isdecimal() else f"1{part} " for part in self.prerelease)
+        return f"{self.major:09}.{self.minor:09}.{self.patch:09}{''.join(parts) or '~'}"
+
+    @property
     def precedence(self) -> tuple[object, ...]:
         """What versions are compared by: for sorting many without comparing each pair anew."""
         identifiers = tuple((0, int(part), "") if part.isdecimal() else (1, 0, part) for part in self.prerelease)

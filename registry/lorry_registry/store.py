@@ -7,6 +7,7 @@ stands, whatever happens next.
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -76,13 +77,14 @@ class LocalStore:
 
         The time is in nanoseconds of the disk's clock.
         """
+        # As texts, not as paths: with thousands of adapters that is half of what `lorry ls` does.
         for namespace in entries(self.layout.names, lambda text: check_name(text, "namespace") == text):
-            folder = self.layout.names / namespace
-            for name in entries(folder, lambda text: check_name(text, "name") == text):
+            folder = os.path.join(self.layout.names, namespace)  # noqa: PTH118  see above
+            for name in entries(Path(folder), lambda text: check_name(text, "name") == text):
                 with suppress(FileNotFoundError, NotADirectoryError):
-                    changed = (folder / name / "versions").stat().st_mtime_ns
+                    changed = os.stat(f"{folder}/{name}/versions").st_mtime_ns  # noqa: PTH116  see above
                     with suppress(FileNotFoundError):
-                        changed = max(changed, (folder / name / "notes").stat().st_mtime_ns)
+                        changed = max(changed, os.stat(f"{folder}/{name}/notes").st_mtime_ns)  # noqa: PTH116  see above
                     yield Reference(namespace, name), changed
 
     def now_ns(self) -> int:

@@ -103,12 +103,17 @@ def test_the_order_of_versions_is_that_of_the_specification() -> None:
     chain = [*(f"1.0.0-{part}" for part in before.split()), "1.0.0", "1.0.1", "1.1.0", "1.10.0", "2.0.0"]
     ordered = [Version.parse(text) for text in chain]
     for (at, low), (above, high) in itertools.product(enumerate(ordered), repeat=2):
-        assert (low < high) is (at < above)
+        assert (low < high) is (low.sort_key < high.sort_key) is (at < above)
 
 
 @given(versions, versions)
 def test_two_versions_are_equal_or_in_one_order(one: Version, other: Version) -> None:
     assert (one < other) + (other < one) + (one == other) == 1
+
+
+@given(versions, versions)
+def test_the_sort_key_is_ordered_as_versions_are(one: Version, other: Version) -> None:
+    assert (one.sort_key < other.sort_key, one.sort_key == other.sort_key) == (one < other, one == other)
 
 
 @given(st.lists(versions, max_size=6).flatmap(lambda some: st.tuples(st.permutations(some), st.permutations(some))))

@@ -10,7 +10,6 @@ from typing import Any
 import click
 
 from lorry.errors import InvalidArgument
-from lorry.ir.strength import checked_strength
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -92,4 +91,6 @@ def with_strength(text: str) -> tuple[str, float]:
         if not Path(path).exists():
             return text, 1.0
         strength = math.nan
+    from lorry.ir.strength import checked_strength  # not all of the vocabulary for commands that need none of it
+
     return path, checked_strength(strength, text)

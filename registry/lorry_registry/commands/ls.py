@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import click
@@ -12,7 +12,7 @@ from lorry.cli.output import columns, echo_json, note
 from lorry_registry.commands.arguments import mark, size
 
 if TYPE_CHECKING:
-    from lorry_registry.index import Entry
+    from lorry_registry.index import Listed
 
 
 @click.command("ls")
@@ -20,48 +20,38 @@ if TYPE_CHECKING:
 def command(as_json: bool) -> None:
     """List the adapters in the registry; lorry search finds some of them."""
     from lorry_registry import Registry
+    from lorry_registry.index import list_adapters
 
     registry = Registry()
-    list_adapters(
-        registry.ls(), f"nothing in the registry at {registry.home}; lorry publish adds to it", as_json=as_json
-    )
+    found = list_adapters(registry.store)
+    tell(found, f"nothing in the registry at {registry.home}; lorry publish adds to it", as_json=as_json)
 
 
-def list_adapters(versions: Iterable[Entry], nothing: str, *, as_json: bool) -> None:
-    """Print one line an adapter, from its versions in the order they come; `nothing` is said where there are none."""
-    adapters: dict[str, list[Entry]] = {}
-    for entry in versions:
-        adapters.setdefault(entry.reference.adapter, []).append(entry)
+def tell(found: Sequence[Listed], nothing: str, *, as_json: bool) -> None:
+    """Print one line an adapter; `nothing` is said where there are none."""
     if as_json:
-        echo_json([_told(entries) for entries in adapters.values()])
-    elif not adapters:
+        echo_json([_told(each) for each in found])
+    elif not found:
         note(nothing)
     else:
-        headings = ("adapter", "version", "versions", "kind", "base", "size", "title")
-        columns(headings, [_row(entries) for entries in adapters.values()])
+        columns(("adapter", "version", "versions", "kind", "base", "size", "title"), map(_row, found))
 
 
-def _newest(entries: list[Entry]) -> Entry:
-    """Return the highest stable version that is not yanked, or the highest where there is none."""
-    stable = (entry for entry in reversed(entries) if entry.reference.exact().stable and entry.note.yanked is None)
-    return next(stable, entries[-1])
-
-
-def _row(entries: list[Entry]) -> tuple[object, ...]:
-    entry, yanked = _newest(entries), sum(each.note.yanked is not None for each in entries)
-    name, version = entry.reference.adapter, f"{entry.reference.exact()}{mark(entry.note)}"
-    number = f"{len(entries)}{f' ({yanked} yanked)' if yanked else ''}"
+def _row(found: Listed) -> tuple[object, ...]:
+    entry, yanked = found.newest, len(_split(found.yanked_versions))
+    name, version = entry.reference.adapter, f"{entry.reference.selector}{mark(entry.note)}"
+    number = f"{found.all_versions.count(',') + 1}{f' ({yanked} yanked)' if yanked else ''}"
     if entry.fault:
         return (name, version, number, "damaged: lorry fsck says more", "", "", "")
     return (name, version, number, ", ".join(entry.kinds), entry.base, size(entry.size), entry.title)
 
 
-def _told(entries: list[Entry]) -> dict[str, object]:
-    entry = _newest(entries)
+def _told(found: Listed) -> dict[str, object]:
+    entry = found.newest
     return {
         "adapter": entry.reference.adapter,
-        "version": str(entry.reference.exact()),
-        "versions": [str(each.reference.exact()) for each in entries],
+        "version": str(entry.reference.selector),
+        "versions": _split(found.all_versions),
         "manifest": entry.manifest,
         "kinds": entry.kinds,
         "format": entry.format,
@@ -70,6 +60,12 @@ def _told(entries: list[Entry]) -> dict[str, object]:
         "title": entry.title,
         "fault": entry.fault,
         "note": entry.note.said,
-        "yanked": [str(each.reference.exact()) for each in entries if each.note.yanked is not None],
-        "deprecated": [str(each.reference.exact()) for each in entries if each.note.deprecated is not None],
+        "yanked": _split(found.yanked_versions),
+        "deprecated": _split(found.deprecated_versions),
     }
+
+
+def _split(versions: str) -> list[str]:
+    from lorry_registry.semver import Version
+
+    return [str(each) for each in sorted(map(Version.parse, filter(None, versions.split(","))))]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from lorry.cli import options
-from lorry_registry.commands.ls import list_adapters
+from lorry_registry.commands.ls import tell
 
 
 @click.command("search")
@@ -20,7 +20,8 @@ def command(words: tuple[str, ...], base: str, kind: str, as_json: bool) -> None
     are alike, and a part of a word will do.
     """
     from lorry_registry import Registry
+    from lorry_registry.index import Asked, list_adapters
 
     registry = Registry()
-    found = registry.search(*words, base=base, kind=kind)
-    list_adapters(found, f"nothing in the registry at {registry.home} fits; lorry ls lists all of it", as_json=as_json)
+    found = list_adapters(registry.store, Asked(words, base, kind))
+    tell(found, f"nothing in the registry at {registry.home} fits; lorry ls lists all of it", as_json=as_json)
