@@ -40,17 +40,18 @@ options: {method: svd, rank: 3}
 output: {format: kohya, dtype: F16}
 """
 
-STOPPED = """
+KILLED = """
 import os, signal, sys
-recipe, out, steps = sys.argv[1], sys.argv[2], int(sys.argv[3])
-from lorry.recipe.running import Running
-do = Running._do
-def stop(self, step):
-    if len(done) == steps:
+recipe, out, where, calls = sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4])
+from lorry.ops import output
+from lorry.recipe import running
+module, name = {"before a step": (running.Running, "_do"), "before a name is given": (output, "_sync")}[where]
+do, done = getattr(module, name), []
+def stop(*given):
+    if len(done) == calls:
         os.kill(os.getpid(), signal.SIGKILL)
-    done.append(do(self, step))
-done = []
-Running._do = stop
+    done.append(do(*given))
+setattr(module, name, stop)
 sys.argv[1:] = ["run-recipe", recipe, "-o", out]
 from lorry.cli import main
 main()
@@ -101,10 +102,15 @@ def test_the_same_recipe_makes_the_same_bytes(command: Command, recipe: Path, ou
         assert other.read_bytes() == out.read_bytes()
 
 
-@pytest.mark.parametrize("steps", [1, 3])
-def test_a_killed_run_goes_on_where_it_was(command: Command, recipe: Path, out: Path, steps: int) -> None:
+@pytest.mark.parametrize(
+    ("where", "calls", "steps"),
+    [("before a step", 1, 1), ("before a step", 3, 3), ("before a name is given", 1, 1)],
+)
+def test_a_killed_run_goes_on_where_it_was(
+    command: Command, recipe: Path, out: Path, where: str, calls: int, steps: int
+) -> None:
     assert command("run-recipe", recipe, "-o", out.with_stem("whole")).code == 0
-    words = [sys.executable, "-c", STOPPED, str(recipe), str(out), str(steps)]
+    words = [sys.executable, "-c", KILLED, str(recipe), str(out), where, str(calls)]
     killed = subprocess.run(words, capture_output=True, text=True, check=False, timeout=120, env=os.environ)
     assert killed.returncode == -9, killed.stderr
     assert not out.exists()

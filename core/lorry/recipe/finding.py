@@ -71,10 +71,8 @@ class Finder:
                 return self._found(fitting, where, wanted)
             tried.append(f"{where}: another content")
         if wanted.files:
-            found = [self._by_digest(name, digest) for name, digest in wanted.files.items()]
-            if all(found):
-                paths = tuple(path for path, _ in filter(None, found))
-                return self._found(paths, next(where for _, where in filter(None, found)), wanted)
+            if found := self._all_by_digest(wanted.files):
+                return self._found(tuple(path for path, _ in found), found[0][1], wanted)
             tried += ["stores by digest", *(f"below {each}" for each in self.below)]
         if wanted.recipe is not None:
             return None
@@ -127,6 +125,16 @@ class Finder:
             with suppress(NotFound):
                 if files := store.adapter(text):
                     yield files, f"{text} ({store.title})"
+
+    def _all_by_digest(self, files: Mapping[str, str]) -> list[tuple[Path, str]]:
+        """Return a file for each digest, and where it was; none at all where one of them is nowhere."""
+        found = []
+        for name, digest in files.items():
+            one = self._by_digest(name, digest)
+            if one is None:
+                return []
+            found.append(one)
+        return found
 
     def _by_digest(self, name: str, digest: str) -> tuple[Path, str] | None:
         algorithm, _, digits = digest.partition(":")
