@@ -97,6 +97,19 @@ class Blobs:
                 return True
         return False
 
+    def rely_on(self, sha256: str) -> None:
+        """Touch a blob that is there, so that it is no garbage for now, and sync its name, which may not have been.
+
+        Where we may only read, nobody relies on it by us.
+        """
+        path = self.path(sha256)
+        try:
+            os.utime(path, follow_symlinks=not path.is_symlink())
+            durable.sync_folder(path.parent)
+        except OSError as error:
+            if error.errno not in {errno.EACCES, errno.EPERM, errno.EROFS}:
+                raise
+
     def add_bytes(self, data: bytes) -> str:
         """Store bytes; return their sha256."""
         content = Content(hashlib.sha256(data).hexdigest(), len(data))

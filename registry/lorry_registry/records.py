@@ -62,6 +62,12 @@ class Records:
             )
         return new
 
+    def settle(self) -> None:
+        """Sync the names of aliases and notes: who wrote those that are there may have died before that."""
+        for folder in (self._folder / "aliases", self._folder / "notes"):
+            if folder.is_dir():
+                durable.sync_folder(folder)
+
     def restore(self, version: Version, digest: str) -> bool:
         """Write the record of a version again where it is gone or another one; return whether it was."""
         path = self._version_file(version)

@@ -12,7 +12,7 @@ from moto.server import ThreadedMotoServer
 @contextmanager
 def serving() -> Iterator[str]:
     """Yield the address of a running server."""
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
     yield f"http://{host}:{port}"
@@ -32,6 +32,13 @@ def environment(endpoint: str) -> dict[str, str]:
 
 def new_place(endpoint: str, bucket: str) -> str:
     """Make a bucket and return the address of an empty place in it."""
-    client = boto3.client("s3", endpoint_url=endpoint, aws_access_key_id="test", aws_secret_access_key="test")  # noqa: S106  a stand-in
+    known = environment(endpoint)
+    client = boto3.client(
+        "s3",
+        endpoint_url=endpoint,
+        region_name=known["AWS_REGION"],
+        aws_access_key_id=known["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=known["AWS_SECRET_ACCESS_KEY"],
+    )
     client.create_bucket(Bucket=bucket)
     return f"s3://{bucket}/adapters"

@@ -27,7 +27,10 @@ class FolderRemote:
     def size(self, sha256: str) -> int | None:
         """See `Remote`."""
         path = self._store.blobs.path(sha256)
-        return path.stat().st_size if path.is_file() else None
+        if not path.is_file():
+            return None
+        self._store.blobs.rely_on(sha256)  # whoever asks may be about to publish a version of it
+        return path.stat().st_size
 
     def read(self, sha256: str, start: int = 0) -> Iterator[bytes]:
         """See `Remote`."""
@@ -60,6 +63,7 @@ class FolderRemote:
         """See `Remote`."""
         self._store.layout.prepare()
         new = self._records.commit(Version.parse(version), sha256)
+        self._records.settle()
         self._records.log_publish(Version.parse(version), sha256)
         return new
 

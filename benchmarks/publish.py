@@ -1,0 +1,211 @@
+"""Claim: publishing 100 MB takes 1.5 times the time of hashing and copying them, fetching 1.2 times that of a download.
+
+    python benchmarks/publish.py [--record] [--runs N] [--in FOLDER]
+
+A kohya LoRA on the 722 linear layers of SDXL's UNet of rank 19 (101 MB) is published, pulled, pushed and cloned, from a
+folder and from a server that speaks S3 (moto's, on this machine). What each costs over the same done with a LoRA of one
+layer is held against what cannot be left out: the file read, its sha256, a copy of it, and that synced; or for a
+download, the bare client's, synced. Time is that on the clock, since lorry hashes, syncs and reads at once: with other
+work on the machine it says little. Needs 2 GB of disk.
+"""
+
+from __future__ import annotations
+
+import filecmp
+import hashlib
+import json
+import os
+import shutil
+import statistics
+import struct
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from harness import BARE, Claim, Contestant, Cost, Result, command_line, conclude, python, run, versions
+
+ROOT = Path(__file__).parents[1]
+ADAPTERS = Path(__file__).with_name("adapters.py")
+RANK = 19
+PUBLISHED, FETCHED = 1.5, 1.2
+NEARLY_NOTHING = 100_000
+HASH_AND_COPY_NAME, DOWNLOAD_NAME, ONE_LAYER = "hash and copy", "download with obstore alone", ", one layer"
+
+HASH_AND_COPY = """
+import hashlib, os, sys
+digest, buffer = hashlib.sha256(), memoryview(bytearray(1 << 20))
+with open(sys.argv[1], "rb") as source, open(sys.argv[2], "wb") as target:
+    while count := source.readinto(buffer):
+        digest.update(buffer[:count])
+        target.write(buffer[:count])
+    target.flush()
+    os.fsync(target.fileno())
+"""
+DOWNLOAD = """
+import os, sys, obstore
+from obstore.store import from_url
+store = from_url(sys.argv[1], client_options={"allow_http": True})
+with open(sys.argv[3], "wb") as target:
+    for chunk in obstore.get(store, sys.argv[2]).stream(min_chunk_size=1 << 20):
+        target.write(chunk)
+    target.flush()
+    os.fsync(target.fileno())
+"""
+SERVER = """
+import json, sys
+sys.path.insert(0, sys.argv[1])
+from tests.support.s3 import environment, new_place, serving
+with serving() as endpoint:
+    print(json.dumps([new_place(endpoint, "bench"), environment(endpoint)]), flush=True)
+    sys.stdin.read()
+"""
+
+
+def measure(folder: Path, runs: int) -> int:
+    """Build, measure, check that all did the same job, and return the exit code."""
+    large, small = folder / "large.safetensors", folder / "small.safetensors"
+    subprocess.run([sys.executable, ADAPTERS, "sdxl", str(RANK), large], check=True)
+    _write_one_layer(small)
+    command = python(SERVER, ROOT)
+    server = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    try:
+        place, environment = json.loads(server.stdout.readline() if server.stdout else "")
+        contestants = _contestants(folder, large, small, place)
+        _push_to_s3(folder / "source", (large, small), place, environment)
+        costs = _take_turns(contestants, folder / "work", runs, environment)
+    finally:
+        server.communicate()
+    for copy in ("copy", "download", f"pulled-large/{large.name}"):
+        if not filecmp.cmp(folder / "work" / copy, large, shallow=False):
+            sys.exit(f"{copy} is not what was published")
+    claims = [
+        _claim(costs, "lorry publish", HASH_AND_COPY_NAME, PUBLISHED),
+        _claim(costs, "lorry push, to a folder", HASH_AND_COPY_NAME, PUBLISHED),
+        _claim(costs, "lorry pull", HASH_AND_COPY_NAME, FETCHED),
+        _claim(costs, "lorry clone, from a folder", HASH_AND_COPY_NAME, FETCHED),
+        _claim(costs, "lorry clone, from S3", DOWNLOAD_NAME, FETCHED),
+        *_added(folder / "deduplicated", large),
+    ]
+    return conclude(
+        Result(
+            name="publish",
+            title="Publishing, pulling, pushing and cloning a LoRA of 101 MB",
+            counted="whole processes, from starting Python; claims are of what 101 MB take more than one layer does",
+            accuracy="every copy is byte for byte the adapter that was published, and synced before its process ends",
+            costs=costs,
+            claims=claims,
+            versions=versions(contestants),
+        )
+    )
+
+
+def _contestants(folder: Path, large: Path, small: Path, place: str) -> list[Contestant]:
+    """Return what is done in each round, in this order: each finds what those before it left."""
+    out = folder / "work"
+    there = (out / "there").as_uri()
+    with large.open("rb") as data:
+        sha256 = hashlib.file_digest(data, "sha256").hexdigest()
+    contestants = [
+        Contestant(BARE, python("")),
+        Contestant(HASH_AND_COPY_NAME, python(HASH_AND_COPY, large, out / "copy")),
+        Contestant(DOWNLOAD_NAME, python(DOWNLOAD, place, _key(sha256), out / "download"), ["obstore"]),
+    ]
+    for size, file in ((ONE_LAYER, small), ("", large)):
+        name = f"demo/{file.stem}"
+        doings = {
+            "lorry publish": _lorry(out / "here", "publish", "-y", f"{name}@1.0.0", file),
+            "lorry pull": _lorry(out / "here", "-q", "pull", name, "--to", out / f"pulled-{file.stem}"),
+            "lorry push, to a folder": _lorry(out / "here", "push", name, there),
+            "lorry clone, from a folder": _lorry(out / "elsewhere", "clone", f"{there}#{name}"),
+            "lorry clone, from S3": _lorry(out / "from-s3", "clone", f"{place}#{name}"),
+        }
+        contestants += [Contestant(f"{doing}{size}", command, ["lorry"]) for doing, command in doings.items()]
+    return contestants
+
+
+def _take_turns(
+    contestants: Sequence[Contestant], out: Path, runs: int, environment: Mapping[str, str]
+) -> dict[str, list[Cost]]:
+    """Do all of it `runs` times, each time from nothing, after a round that only warms the disk."""
+    costs: dict[str, list[Cost]] = {each.name: [] for each in contestants}
+    for number in range(runs + 1):
+        shutil.rmtree(out, ignore_errors=True)
+        out.mkdir()
+        for each in contestants:
+            os.sync()  # so that nobody waits for what another wrote
+            cost = run(each.command, environment)
+            if number:
+                costs[each.name].append(cost)
+    return costs
+
+
+def _claim(costs: Mapping[str, Sequence[Cost]], ours: str, floor: str, most: float) -> Claim:
+    """Compare what 101 MB take on the clock; the CPU time is told beside it."""
+
+    def over(name: str, start: str, what: str) -> float:
+        most, least = (statistics.median(getattr(cost, what) for cost in costs[each]) for each in (name, start))
+        return float(most - least)
+
+    wall, spent = (over(ours, ours + ONE_LAYER, what) / over(floor, BARE, what) for what in ("wall", "cpu"))
+    text = f"{ours} takes at most {most:g} times as long as to {floor}: {wall:.2f} (CPU time: {spent:.2f})"
+    return Claim(text, wall <= most)
+
+
+def _added(home: Path, large: Path) -> list[Claim]:
+    """Tell what the same bytes and the same weights add to a registry that has them."""
+    other = large.with_name("other-header.safetensors")
+    _write_other_header(large, other)
+    sizes, digests = [], []
+    for number, file in enumerate((large, large, other)):
+        command = _lorry(home, "publish", "-y", "--json", f"demo/thing-{number}@1.0.0", file)
+        told = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
+        digests.append(told["content"]["files"][0]["tensor_digest"])
+        sizes.append(sum(path.stat().st_size for path in home.rglob("*") if path.is_file()))
+    again, header = sizes[1] - sizes[0], sizes[2] - sizes[1]
+    return [
+        Claim(f"the same file published again under another name adds {again / 1000:.0f} kB", again < NEARLY_NOTHING),
+        Claim(
+            f"the same weights under another header are known as the same, and add their file: {header / 1e6:.0f} MB",
+            len(set(digests)) == 1,
+        ),
+    ]
+
+
+def _lorry(home: Path, *arguments: object) -> list[str]:
+    return ["env", f"LORRY_HOME={home}", sys.executable, "-m", "lorry", *map(str, arguments)]
+
+
+def _push_to_s3(home: Path, files: Sequence[Path], place: str, environment: Mapping[str, str]) -> None:
+    for file in files:
+        run(_lorry(home, "publish", "-y", f"demo/{file.stem}@1.0.0", file), environment)
+        run(_lorry(home, "push", f"demo/{file.stem}", place), environment)
+
+
+def _key(sha256: str) -> str:
+    return f"blobs/sha256/{sha256[:2]}/{sha256}"
+
+
+def _write_one_layer(path: Path) -> None:
+    """Write a LoRA of one layer, of rank 1."""
+    stem, width, header, at = "lora_unet_mid_block_attentions_0_transformer_blocks_0_attn1_to_q", 1280, {}, 0
+    for suffix, shape in (("alpha", []), ("lora_down.weight", [1, width]), ("lora_up.weight", [width, 1])):
+        size = 2 * (width if shape else 1)
+        header[f"{stem}.{suffix}"] = {"dtype": "F16", "shape": shape, "data_offsets": [at, at + size]}
+        at += size
+    text = json.dumps(header).encode()
+    path.write_bytes(struct.pack("<Q", len(text)) + text + struct.pack("<e", 1.0) * (at // 2))
+
+
+def _write_other_header(source: Path, target: Path) -> None:
+    """Write the tensors of a safetensors file with other metadata."""
+    with source.open("rb") as file, target.open("wb") as out:
+        header = json.loads(file.read(struct.unpack("<Q", file.read(8))[0]))
+        header["__metadata__"] = {"title": "another"}
+        text = json.dumps(header).encode()
+        out.write(struct.pack("<Q", len(text)) + text)
+        shutil.copyfileobj(file, out)
+
+
+if __name__ == "__main__":
+    sys.exit(command_line(measure))
