@@ -17,9 +17,10 @@ from lorry.recipe.plan import plan
 from lorry.recipe.reading import Read, parse
 from lorry.recipe.running import Running
 from lorry_registry import durable
-from lorry_registry.manifest import Manifest
+from lorry_registry.manifest import Manifest, Parent
+from lorry_registry.reference import Reference
 from lorry_registry.store import LocalStore, Resolved
-from lorry_registry.view import adapter_files, file_of_digest
+from lorry_registry.view import ADAPTER_ROLES, adapter_files, file_of_digest
 
 
 def replay(
@@ -39,6 +40,7 @@ def replay(
     if manifest.lineage is None or not manifest.lineage.recipe:
         raise InvalidArgument(f"{resolved.reference} has no recipe, so that it cannot be made again")
     recipe = parse(manifest.lineage.recipe, f"what {resolved.reference} tells of how it was made")
+    recipe = _pinned(recipe, {each.name: files for each in manifest.lineage.parents if (files := _files(store, each))})
     stored = partial(file_of_digest, store)
     store.layout.prepare()
     with durable.draft(store.layout.drafts) as folder:
@@ -54,6 +56,30 @@ def replay(
         compared = compare_with(expected, made, adapter_files(store, resolved), plugins)
     compared.check(f"{resolved.reference}, made again,")
     return compared
+
+
+def _files(store: LocalStore, parent: Parent) -> Mapping[str, str]:
+    """Return the files, by digest, of a parent that the recipe tells by reference alone; none where it tells them."""
+    if parent.sha256 or not (parent.reference and parent.manifest):
+        return {}
+    held = store.manifest(Resolved(Reference.parse(parent.reference), parent.manifest)).files
+    return {file.path: f"sha256:{file.sha256}" for file in held if file.role in ADAPTER_ROLES}
+
+
+def _pinned(recipe: Recipe, known: Mapping[str, Mapping[str, str]]) -> Recipe:
+    """Return a recipe whose references mean the versions that they meant when it was published."""
+    if not recipe.inputs:
+        return recipe
+    inputs = [
+        each.model_copy(
+            update={
+                "files": each.files or known.get(each.adapter, {}),
+                "recipe": _pinned(each.recipe, known) if each.recipe else None,
+            }
+        )
+        for each in recipe.inputs
+    ]
+    return recipe.model_copy(update={"inputs": tuple(inputs)})
 
 
 def _name(manifest: Manifest, recipe: Recipe, plugins: Host) -> str:

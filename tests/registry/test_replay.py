@@ -153,3 +153,16 @@ def test_a_recipe_may_be_told_of_a_file_that_has_none(registry: Registry, files:
     done = CliRunner().invoke(cli, ["publish", "demo/copy@1.0.0", str(copy), "--recipe", str(recipe), "-y"])
     assert (done.exit_code, "made from demo/cat@1.0.0" in done.stdout) == (0, True), done.output
     assert registry.replay("demo/copy").exact
+
+
+def test_a_reference_means_what_it_meant_when_it_was_published(
+    registry: Registry, files: dict[str, Path], tmp_path: Path
+) -> None:
+    registry.publish("demo/cat@1.0.0", [files["cat"]])
+    recipe = {"op": "resize", "inputs": ["demo/cat"], "options": {"rank": 1}}
+    merged = {"op": "merge", "inputs": [{"recipe": recipe}]}
+    made = lorry.run_recipe(merged, tmp_path / "small.safetensors").path
+    bare = lorry.save(lorry.open(made), tmp_path / "bare.safetensors", "kohya", dtype="F32").path  # without its recipe
+    registry.publish("demo/small@1.0.0", [bare], recipe=json.dumps(merged))
+    registry.publish("demo/cat@2.0.0", [files["ink"]])
+    assert registry.replay("demo/small").exact
