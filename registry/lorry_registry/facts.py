@@ -95,5 +95,6 @@ def _distinct(refs: Iterable[TensorRef]) -> Iterable[TensorRef]:
 def is_pickle(path: Path) -> bool:
     """Tell whether a file begins as a pickle does, or as the zip file that one comes in."""
     with path.open("rb") as file:
-        head = file.read(2)
-    return head == b"PK" or head[:1] == b"\x80"
+        head = file.read(8)
+    # The length of a safetensors header comes first, of which the higher bytes are 0: 640 bytes begin with 0x80 too.
+    return head.startswith((b"PK", b"\x80")) and head[3:] != bytes(5)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 from click.testing import CliRunner, Result
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from lorry.cli import cli
 from lorry.errors import Conflict, InvalidFile, LorryError, NotFound, UnknownName, VerificationFailed
@@ -79,6 +79,18 @@ def test_a_folder_is_added_whole_and_tells_what_was_refused(registry: Registry, 
     assert lines == ["added", "refused", "added"]
     assert [str(each.reference) for each in registry.ls()] == ["foreign/a@1.0.0", "foreign/b@1.0.0"]
     assert not list(registry.quarantine.ls())  # what is refused here stays where it is, and there alone
+
+
+def test_files_that_are_one_adapter_by_their_names_come_as_one(registry: Registry, tmp_path: Path) -> None:
+    folder = tmp_path / "loras"
+    folder.mkdir()
+    unet = load_file(write_lora(tmp_path / "a.safetensors"))
+    keys = list(unet)
+    for at, part in enumerate((keys[:1], keys[1:]), 1):
+        save_file({key: unet[key] for key in part}, folder / f"cat-{at:05}-of-00002.safetensors")
+    (outcome,) = registry.add([folder])
+    assert outcome.outcome == "added", outcome.why
+    assert len(registry.manifest(outcome.reference).files) == 2
 
 
 def test_a_pickle_becomes_a_safetensors_file_and_is_never_published(registry: Registry, tmp_path: Path) -> None:

@@ -23,6 +23,16 @@ def drafts(registry: Registry) -> list[Path]:
     return list(registry.store.layout.drafts.iterdir())
 
 
+@pytest.mark.parametrize("nbytes", [640, 0x4B50])
+def test_a_header_whose_length_looks_like_a_pickle_is_none(registry: Registry, tmp_path: Path, nbytes: int) -> None:
+    """640 is 0x280 and 0x4B50 is "PK" in the order of bytes of a header's length."""
+    plain = write_lora(tmp_path / "plain.safetensors", metadata={"a": ""}).read_bytes()
+    length = nbytes - int.from_bytes(plain[:8], "little")
+    lora = write_lora(tmp_path / "a.safetensors", metadata={"a": "x" * length})
+    assert lora.read_bytes()[:8] == nbytes.to_bytes(8, "little")
+    assert registry.publish("demo/a@1.0.0", [lora])
+
+
 def test_the_manifest_tells_what_reading_the_files_shows(registry: Registry, tmp_path: Path) -> None:
     files = [write_lora(tmp_path / "cat.safetensors"), tmp_path / "README.md", tmp_path / "cat.png"]
     files[1].write_text("A cat.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -87,6 +88,23 @@ def test_without_a_strong_tag_or_with_another_one_it_begins_anew(tmp_path: Path,
 
     with serving(answer) as server, Guarded(HERE) as web:
         assert download(web, f"{server.url}/a.bin", tmp_path, 1 << 20).read_bytes() == data
+
+
+@pytest.mark.parametrize("held", [300, 684])
+def test_a_part_that_the_server_does_not_go_on_with_is_begun_anew(tmp_path: Path, lora: Path, held: int) -> None:
+    """What was whole when it was interrupted, or is of another file with the same tag."""
+    data = lora.read_bytes()
+    honest = files({"/a": data})
+
+    def answer(asked: Asked) -> Reply | None:
+        return Reply(status=416) if "range" in asked.headers else honest(asked)
+
+    with serving(answer) as server, Guarded(HERE) as web:
+        name = hashlib.sha256(f"{server.url}/a".encode()).hexdigest()[:16]
+        (tmp_path / f"{name}.part").write_bytes(data[:held])
+        (tmp_path / f"{name}.etag.part").write_text('"one"')
+        assert download(web, f"{server.url}/a", tmp_path, 1 << 20).read_bytes() == data
+    assert len(server.asked) == 2
 
 
 @pytest.fixture
@@ -215,6 +233,21 @@ def test_a_file_is_looked_up_by_its_hash_where_that_is_asked_for(
     other = write_lora(tmp_path / "other.safetensors", seed=9)
     (told,) = registry.add([other], wishes=CIVITAI._replace(look_up=True))
     assert told.outcome == "added"
+
+
+@pytest.mark.parametrize(("name", "inside"), [("cat.civitai.info", None), ("cat.metadata.json", "civitai")])
+def test_side_files_of_other_tools_tell_what_civitai_says(
+    registry: Registry, lora: Path, name: str, inside: str | None
+) -> None:
+    told = civitai.model(lora, "https://civitai.example")["modelVersions"][0]
+    told |= {"modelId": 7, "model": {"name": "Ink Cat", "type": "LORA"}}
+    lora.with_name(name).write_text(json.dumps({inside: told} if inside else told))
+    (outcome,) = registry.add([lora])
+    manifest = registry.manifest(outcome.reference)
+    assert (outcome.reference, manifest.id.description) == ("foreign/ink-cat@1.0.0", "Second try")
+    assert manifest.adapter.trigger_words == ("inkcat", "brush")
+    assert manifest.lineage
+    assert manifest.lineage.recipe["source"] == "urn:air:sd1:lora:civitai:7@11"
 
 
 def test_airs_are_read_as_they_are_written() -> None:

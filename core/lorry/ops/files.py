@@ -29,6 +29,16 @@ def read_file(path: Path, plugins: Host | None = None) -> tuple[Container, Tenso
     raise NotRecognised(f"{path} {looks_like(path)}; what lorry reads: {known or 'nothing, with these plugins'}")
 
 
+def is_container(path: Path, plugins: Host) -> bool:
+    """Tell whether a file holds tensors, as a container sees it."""
+    return any(each.sniff(path) for each in plugins.containers().values())
+
+
+def is_program(path: Path, plugins: Host) -> bool:
+    """Tell whether a file's bytes are instructions, as a pickle's are."""
+    return any(each.program and each.sniff(path) for each in plugins.containers().values())
+
+
 def inside(folder: Path, file: Path) -> Path:
     """Return the file; raise InvalidFile for a link out of its folder, which could bring in any file of this machine.
 

@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from lorry.errors import Conflict, InvalidArgument, LorryError, VerificationFailed
+from lorry.ops.files import is_container, is_program
 from lorry.ops.findings import REJECT, WARN
 from lorry.ops.output import remove
 from lorry.plugin.fetched import PART, Facts, Limits
 from lorry.plugin.host import host
 from lorry_registry import durable
-from lorry_registry.adding.convert import CONTAINER, is_container, is_program
+from lorry_registry.adding.convert import CONTAINER
 from lorry_registry.adding.examine import examine
 from lorry_registry.adding.naming import named
 from lorry_registry.adding.origins import Local, Origin, Remote, origins, reason
@@ -183,7 +184,7 @@ def _looked_up(files: Sequence[Path], facts: Facts, limits: Limits) -> Facts:
             found: Facts | None = look_up(hash_file(file), limits)
             if found:
                 words = found.trigger_words or facts.trigger_words
-                return found._replace(trigger_words=words, hashes={file.name: dict(*found.hashes.values())})
+                return found._replace(trigger_words=words, hashes={file.name: next(iter(found.hashes.values()), {})})
     return facts
 
 

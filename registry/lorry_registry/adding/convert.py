@@ -8,23 +8,13 @@ from lorry.errors import LorryError, NotRepresentable
 from lorry.ops.confined import confined, means_for
 from lorry.ops.read import open_adapter
 from lorry.ops.write import save
-from lorry.plugin.host import Host, host
+from lorry.plugin.host import host
 
 CONTAINER = "safetensors"
 
 _CONVERT = "lorry_registry.adding.convert:to_safetensors"
 _HEADER = 17 << 20
 """Bytes that a file of the same tensors may be larger: the most a header takes."""
-
-
-def is_container(path: Path, plugins: Host) -> bool:
-    """Tell whether a file holds tensors, as a container sees it."""
-    return any(each.sniff(path) for each in plugins.containers().values())
-
-
-def is_program(path: Path, plugins: Host) -> bool:
-    """Tell whether a file's bytes are instructions, as a pickle's are."""
-    return any(each.program and each.sniff(path) for each in plugins.containers().values())
 
 
 def converted(path: Path) -> Path:

@@ -6,13 +6,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from lorry.errors import LorryError
+from lorry.ops.files import is_container, is_program
 from lorry.ops.findings import ACCEPT, REJECT, WARN, Finding
 from lorry.ops.identify import claimed_base
 from lorry.ops.read import open_adapter
 from lorry.ops.validate import validate
 from lorry.plugin.fetched import Facts
 from lorry.plugin.host import Host, host
-from lorry_registry.adding.convert import converted, is_container, is_program
+from lorry_registry.adding.convert import converted
 from lorry_registry.adding.quarantine import Examined, Original
 from lorry_registry.blobs import measure
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 import hashlib
 import importlib
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from lorry.errors import InvalidFile, LorryError, UnknownName
 from lorry.ops import sides
 from lorry.ops.batch import find
-from lorry.ops.files import inside
+from lorry.ops.companions import companions
+from lorry.ops.files import inside, is_program
 from lorry.ops.findings import REJECT
 from lorry.ops.read import open_adapter
 from lorry.ops.validate import validate
@@ -20,10 +21,10 @@ from lorry.plugin.fetched import Facts, Fetched, Limits
 from lorry.plugin.host import Host
 from lorry.plugin.store import Store
 from lorry_registry import durable
-from lorry_registry.adding.convert import is_program
 from lorry_registry.adding.examine import PICTURES
 from lorry_registry.blobs import copy
 from lorry_registry.publish import choose
+from lorry_registry.sources.civitai import side_facts
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):")
 """Two letters at least: one is a drive of Windows."""
@@ -67,7 +68,8 @@ class Local:
             if file not in leave:
                 copy(file, into / name, durable.READ_ONLY)
         words = [word for path in self.paths if path.is_file() for word in _words(path)]
-        return Fetched(tuple(brought.values()), Facts("", trigger_words=tuple(dict.fromkeys(words))))
+        told = next((facts for path in self.paths if path.is_file() and (facts := side_facts(path))), Facts(""))
+        return Fetched(tuple(brought.values()), told._replace(trigger_words=tuple(dict.fromkeys(words))))
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,13 +125,13 @@ def origins(sources: Sequence[str], plugins: Host, limits: Limits, *, together: 
         yield Local(tuple(paths))
         return
     for path in paths:
+        seen: set[Path] = set()
         for found in find([path], plugins):
-            yield Local((found,), path if path.is_dir() else None)
-
-
-def facts_beside(path: Path) -> Mapping[str, bytes]:
-    """Return the side files of a file of weights, by name."""
-    return {each.name: each.read_bytes() for each in sides.beside(path)}
+            if found not in seen:
+                # Of several files that make up one adapter by their names, all come at once.
+                group = (found, *companions(found, plugins)) if path.is_dir() else (found,)
+                seen.update(group)
+                yield Local(group, path if path.is_dir() else None)
 
 
 def _files(path: Path) -> Iterable[Path]:
@@ -142,8 +144,8 @@ def _scheme(source: str) -> str:
 
 
 def _words(path: Path) -> Iterator[str]:
-    for name, data in facts_beside(path).items():
-        yield from sides.words(name, data)
+    for side in sides.beside(path):
+        yield from sides.words(side.name, side.read_bytes())
 
 
 def _pictures(path: Path) -> Iterator[Path]:

@@ -68,7 +68,7 @@ def command(
 
     *others, last = sources
     target = exact(last) if others else None
-    limits = Limits(seconds=max_time, hosts=hosts)
+    limits = Limits(seconds=max_time, hosts=tuple(host.lower() for host in hosts))
     if max_size is not None:
         limits = limits._replace(nbytes=byte_count(max_size))
     wishes = Wishes(namespace=namespace, warned=yes, limits=limits, look_up=look_up, in_place=in_place)

@@ -65,6 +65,7 @@ def _facts(manifest: Manifest) -> dict[str, str]:
         "numbers": f"{adapter.n_params:,} in {', '.join(adapter.dtypes)}",
         "tokens": ", ".join(adapter.tokens),
         "trigger words": ", ".join(adapter.trigger_words),
+        "added from": str(manifest.lineage.recipe.get("source", "")) if manifest.lineage else "",
         "not understood": count(adapter.unmapped, "key") if adapter.unmapped else "",
     }
 

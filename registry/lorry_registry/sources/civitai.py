@@ -6,6 +6,7 @@ CIVITAI_ENDPOINT where that is set.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import warnings
@@ -16,6 +17,7 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 from lorry.errors import Incompatible, InvalidArgument, LorryError, LorryWarning, NotFound, UpstreamFailed
+from lorry.ops import sides
 from lorry.ops.hashes import Hashes
 from lorry.plugin.fetched import Facts, Fetched, Limits
 from lorry_registry.sources.air import Air
@@ -66,6 +68,22 @@ def look_up(hashes: Hashes, limits: Limits) -> Facts | None:
     if told is None:
         raise UpstreamFailed("Civitai answered with a version that has no file of this hash")
     return _facts(model, version)._replace(hashes={"": told})
+
+
+def side_facts(weights: Path) -> Facts | None:
+    """Return what a side file of Civitai Helper, LoRA Manager or Stability Matrix says of a file, None without one.
+
+    `cat.civitai.info` holds what the API tells of a version, `cat.metadata.json` the same under "civitai".
+    """
+    for side in sides.beside(weights):
+        try:
+            told = _table(json.loads(side.read_bytes()))
+        except (ValueError, RecursionError):
+            continue
+        version = _table(told.get("civitai")) or told
+        if isinstance(version.get("modelId"), int) and isinstance(version.get("id"), int):
+            return _facts({"id": version["modelId"], **_table(version.get("model"))}, version)
+    return None
 
 
 def _endpoint() -> str:

@@ -192,7 +192,7 @@ def _check_answer(url: str, status: int, headers: Mapping[str, str]) -> None:
         raise AccessDenied(f"{what} is not for everybody (status {status}); it needs a token")
     if status in (404, 410):
         raise NotFound(f"{what} is not there (status {status}); check the address")
-    if status not in (200, 206):
+    if status not in (200, 206, 416):  # the last says that there is no such range: the caller asked for it
         raise UpstreamFailed(f"{what} answered with status {status}; try again later")
     if headers.get("content-encoding", "identity").lower() != "identity":
         raise UpstreamFailed(f"{what} is sent compressed ({headers['content-encoding'][:20]}), which was not asked for")

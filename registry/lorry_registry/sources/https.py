@@ -15,6 +15,7 @@ from lorry_registry.sources.file_names import name_of
 from lorry_registry.sources.guarded import Answer, Cut, Guarded, TooLarge, limited, shown
 
 _TRIES = 5
+_WHOLE, _PARTIAL = 200, 206
 _SHA256 = re.compile(r"sha256=([0-9a-fA-F]{64})")
 _RANGE = re.compile(r"bytes (\d+)-\d+/(\d+)")
 
@@ -48,7 +49,8 @@ def download(web: Guarded, url: str, into: Path, most: int, name: str = "") -> P
                 named = name or name_of(answer.headers.get("content-disposition", ""), url, answer.url)
                 return part.finish(named)
         except Cut:
-            if not left or part.size <= before:  # it does not get on
+            stale = before and not part.size
+            if not left or (part.size <= before and not stale):  # it does not get on
                 raise
         except TooLarge:
             part.drop()
@@ -81,10 +83,10 @@ class _Part(NamedTuple):
 
     def begin(self, answer: Answer, most: int, what: str) -> Iterator[bytes]:
         """Make ready for what an answer brings, the rest or everything; return that, of bytes that may come."""
-        rest = _RANGE.fullmatch(answer.headers.get("content-range", "")) if answer.status != 200 else None  # noqa: PLR2004  HTTP
-        if answer.status != 200 and not (rest and int(rest[1]) == self.size):  # noqa: PLR2004  HTTP
+        rest = _RANGE.fullmatch(answer.headers.get("content-range", "")) if answer.status == _PARTIAL else None
+        if answer.status != _WHOLE and not (rest and int(rest[1]) == self.size):
             self.drop()
-            raise UpstreamFailed(f"{what}: the server sent another part of the file than was asked for; try again")
+            raise Cut(f"{what}: the server sent another part of the file than was asked for; try again")
         if not rest:
             self.drop()
             tag = answer.headers.get("etag", "")
