@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import io
 import json
 import os
@@ -109,6 +110,20 @@ def foreign(members: Members) -> Members:
         {"org.opencontainers.image.ref.name": "demo/dog:1.0.0"}))  # fmt: skip
 
 
+def added(members: Members, name: str, digest: str) -> Members:
+    """Return a bundle whose index names something more."""
+    entry = {"digest": digest, "annotations": {"org.opencontainers.image.ref.name": name}}
+    return renamed(members, lambda index: index["manifests"].append(entry))
+
+
+def astray(members: Members) -> Members:
+    """Return a bundle with an alias of a version that is not in it."""
+    data = members["blobs/" + second(members)["digest"].replace(":", "/")]
+    data = data.replace(b'image.version":"1.0.0"', b'image.version":"7.0.0"')
+    sha256 = hashlib.sha256(data).hexdigest()
+    return added(members | {f"blobs/sha256/{sha256}": data}, "demo/cat:best", f"sha256:{sha256}")
+
+
 def named(name: str) -> Callable[[Members], bytes]:
     return lambda members: pack(
         renamed(members, lambda index: index["manifests"][0]["annotations"].update(
@@ -161,6 +176,8 @@ ATTACKS: dict[str, tuple[Callable[[Members], bytes], type[LorryError]]] = {
     ),
     "other bytes": (lambda m: pack(m | {weights(m): flipped(m[weights(m)])}), VerificationFailed),
     "shorter bytes": (lambda m: pack(m | {weights(m): m[weights(m)][:-1]}), VerificationFailed),
+    "a version that is another": (lambda m: pack(added(m, "demo/cat:2.0.0", second(m)["digest"])), VerificationFailed),
+    "an alias of nothing": (lambda m: pack(astray(m)), InvalidFile),
     "another version's manifest": (lambda m: pack(foreign(m)), VerificationFailed),
 }  # fmt: skip
 

@@ -83,6 +83,15 @@ def test_notes_and_aliases_come_along_and_take_nothing_back(
     assert elsewhere.note("demo/cat@1.1.0").deprecated == "too loud"
 
 
+def test_an_alias_of_a_yanked_version_is_not_taken(published: Registry, elsewhere: Registry, tmp_path: Path) -> None:
+    published.set_alias("demo/cat@best", "1.0.0")
+    published.yank("demo/cat@1.0.0")
+    with pytest.warns(LorryWarning, match="yanked"):
+        import_(elsewhere, export(published, tmp_path / "x.tar", "demo/cat@1.0.0"))
+    assert elsewhere.aliases("demo/cat") == {}
+    assert elsewhere.note("demo/cat@1.0.0").yanked is not None
+
+
 def test_an_import_that_was_stopped_goes_on(family: Registry, elsewhere: Registry, tmp_path: Path) -> None:
     path = export(family, tmp_path / "x.tar", "demo/both", with_parents=True)
     assert next(Import(elsewhere.store, path).run()).new

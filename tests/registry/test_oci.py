@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
+import re
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from lorry.errors import (
     InvalidArgument,
     InvalidFile,
     LorryError,
+    MissingExtra,
     UpstreamFailed,
     VerificationFailed,
 )
@@ -371,6 +374,12 @@ def test_a_manifest_that_is_none_is_no_version(server: OciRegistry) -> None:
 def test_what_oci_has_no_name_for_is_refused(place: str, adapter: str, error: type[LorryError]) -> None:
     with pytest.raises(error):
         open_oci(place, adapter)
+
+
+def test_without_the_extra_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "lorry_registry.remotes.oci.http", None)
+    with pytest.raises(MissingExtra, match=re.escape("pip install 'lorry[oci]'")):
+        open_oci("oci://localhost/x", "demo/cat")
 
 
 def test_a_machine_that_is_not_there_is_told(published: Registry) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from modelpack_client import ModelPackClient  # type: ignore[import-untyped]
 
 from lorry.cli import cli
-from lorry.errors import InvalidArgument, InvalidFile, NotFound, VerificationFailed
+from lorry.errors import InvalidArgument, InvalidFile, MissingExtra, NotFound, VerificationFailed
 from lorry_registry import Registry
 from lorry_registry.card import Card
 from lorry_registry.notes import Note
@@ -206,6 +207,14 @@ def test_what_is_no_key_is_told(published: Registry, ann: tuple[Path, Path], tmp
     with pytest.raises(NotFound):
         published.sign("demo/cat", tmp_path / "missing.pem")
     assert signatures(published) == []
+
+
+def test_without_the_extra_it_is_named(
+    published: Registry, ann: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "model_signing", None)
+    with pytest.raises(MissingExtra, match=re.escape("pip install 'lorry[sign]'")):
+        published.sign("demo/cat", ann[0])
 
 
 def test_the_commands_do_the_same(published: Registry, ann: tuple[Path, Path], ben: tuple[Path, Path]) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from lorry.errors import InvalidArgument, InvalidFile, NotFound
+from lorry.errors import InvalidArgument, InvalidFile, NotFound, VerificationFailed
 from lorry.ops.output import check_target, replacing
 from lorry_registry.ancestry import ancestry
 from lorry_registry.bundle.bundle import Bundle, open_bundle
@@ -81,16 +81,28 @@ class Import:
         self._bundle.verify()
         for reference in self.versions:
             self._check(reference)
+        aliases = list(self._aliases())
         for reference in self.versions:
             yield clone(self._store, self._bundle.remote(reference.adapter), reference)
+        for alias, there in aliases:
+            self._take(alias, there)
+
+    def _aliases(self) -> Iterator[tuple[Reference, Version]]:
+        """Yield what each alias stands for; raise InvalidFile where that is not in the bundle."""
         for adapter in self._bundle.tags:
             for alias, version in self._bundle.remote(adapter).aliases().items():
-                self._take(Reference.parse(adapter).at(Alias(alias)), Version.parse(version))
+                reference, there = Reference.parse(adapter).at(Alias(alias)), Version.parse(version)
+                if reference.at(there) not in self.versions:
+                    raise InvalidFile(f"{self._bundle.name}: {reference} stands for {there}, which is not in the file")
+                yield reference, there
 
     def _check(self, reference: Reference) -> None:
         remote = self._bundle.remote(reference.adapter)
         digest = remote.manifest(str(reference.exact())) or ""
-        for file in Manifest.from_bytes(self._bundle.small(digest)).files:
+        manifest = Manifest.from_bytes(self._bundle.small(digest))
+        if manifest.reference != reference:
+            raise VerificationFailed(f"{self._bundle.name}: {reference} has the manifest of {manifest.reference}")
+        for file in manifest.files:
             if remote.size(file.sha256) != file.size:
                 raise InvalidFile(
                     f"{self._bundle.name} lacks {file.path} of {reference}: no blob is sha256:{file.sha256}"
@@ -98,9 +110,9 @@ class Import:
 
     def _take(self, alias: Reference, there: Version) -> None:
         here = self._store.records(alias).alias(Alias(str(alias.selector)))
-        if here is None:
+        if here is None and not self._store.records(alias).yanked(there):
             self._store.set_alias(alias, there)
-        elif here != there and str(alias.selector) != LATEST:
+        elif here not in (None, there) and str(alias.selector) != LATEST:
             self.kept.append(Kept(alias, here, there))
 
 
