@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -32,6 +33,11 @@ def publish(registry: Registry, folder: Path, *versions: str) -> dict[str, str]:
     return found
 
 
+def main(call: Client) -> Any:
+    """Return the commit that main is at."""
+    return call("GET", "/api/models/demo/cat/commits/main").json[0]
+
+
 @pytest.fixture
 def cat(registry: Registry, tmp_path: Path) -> dict[str, str]:
     return publish(registry, tmp_path, "1.0.0", "1.1.0", "2.0.0-rc.1")
@@ -42,7 +48,8 @@ def test_versions_are_tags_and_aliases_branches(call: Client, registry: Registry
     refs = call("GET", "/api/models/demo/cat/refs").json
     assert {each["name"]: each["targetCommit"] for each in refs["tags"]} == cat
     branches = {each["name"]: each["targetCommit"] for each in refs["branches"]}
-    assert branches == {"main": cat["v1.1.0"], "stable": cat["v1.0.0"]}
+    assert branches == {"main": main(call)["id"], "stable": cat["v1.0.0"]}
+    assert main(call)["parents"] == [cat["v1.1.0"]]  # and says what the aliases are
     assert [each["id"] for each in call("GET", "/api/models?search=cat").json] == ["demo/cat"]
 
 
@@ -62,7 +69,7 @@ def test_a_version_has_its_files_its_manifest_a_card_and_what_diffusers_loads(
 
 def test_a_yanked_version_is_no_longer_main(call: Client, registry: Registry, cat: dict[str, str]) -> None:
     registry.yank("demo/cat@1.1.0", "broken")
-    assert call("GET", "/api/models/demo/cat").json["sha"] == cat["v1.0.0"]
+    assert main(call)["parents"] == [cat["v1.0.0"]]  # and says what is yanked
     assert call("GET", "/api/models/demo/cat/revision/v1.1.0").json["sha"] == cat["v1.1.0"]
 
 
