@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import importlib
 import json
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from lorry.errors import Conflict, InvalidArgument, LorryError, VerificationFailed
+from lorry.errors import Conflict, InvalidArgument, LorryError, LorryWarning, VerificationFailed
 from lorry.ops.files import is_container, is_program
 from lorry.ops.findings import REJECT, WARN
 from lorry.ops.output import remove
@@ -172,19 +173,22 @@ def _room(store: LocalStore, origin: Origin) -> Iterator[Path]:
 
 
 def _looked_up(files: Sequence[Path], facts: Facts, limits: Limits) -> Facts:
-    """Return what a store knows of a file by its hashes; what side files say stands where it says nothing."""
+    """Return what a store knows of a file by its hashes; what side files say stands where none knows it."""
     from lorry.ops.hashes import hash_file
 
-    for store in host().stores().values():
-        if not store.look_up:
-            continue
+    for store in [each for each in host().stores().values() if each.look_up]:
         module, _, attribute = store.look_up.partition(":")
         look_up = getattr(importlib.import_module(module), attribute)
         for file in files:
-            found: Facts | None = look_up(hash_file(file), limits)
+            try:
+                found: Facts | None = look_up(hash_file(file), limits)
+            except LorryError as error:
+                warnings.warn(f"{store.title} could not be asked: {error}", LorryWarning, stacklevel=2)
+                break
             if found:
                 words = found.trigger_words or facts.trigger_words
-                return found._replace(trigger_words=words, hashes={file.name: next(iter(found.hashes.values()), {})})
+                told = next(iter(found.hashes.values()), {})
+                return found._replace(trigger_words=words, hashes={file.name: told})
     return facts
 
 
