@@ -55,6 +55,7 @@ def publish(home: Path) -> None:
 def cpu_ms(home: Path, *arguments: str) -> float:
     """Run a lorry command and return the milliseconds of CPU it took."""
     environment = {**os.environ, "LORRY_HOME": str(home)}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
     command = [sys.executable, "-m", "lorry", *arguments]
     process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)

@@ -23,6 +23,7 @@ EXTRAS = {
     "objects": (("obstore",), "s3://, gs:// and az:// for lorry push and lorry clone"),
     "oci": (("httpx2",), "oci:// for lorry push and lorry clone"),
     "sign": (("model_signing", "OpenSSL"), "lorry sign and lorry verify --signature"),
+    "previews": (("textual_image",), "lorry search --previews"),
     "serve": (("fastapi", "uvicorn"), "lorry serve-hub"),
 }
 """The extras that people install, with the modules they bring and what for."""

@@ -77,7 +77,7 @@ class LocalStore:
 
         The time is in nanoseconds of the disk's clock.
         """
-        # As texts, not as paths: with thousands of adapters that is half of what `lorry ls` does.
+        # As texts, not as paths: with thousands of adapters that takes half the time.
         for namespace in entries(self.layout.names, lambda text: check_name(text, "namespace") == text):
             folder = os.path.join(self.layout.names, namespace)  # noqa: PTH118  see above
             for name in entries(Path(folder), lambda text: check_name(text, "name") == text):
