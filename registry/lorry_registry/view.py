@@ -7,6 +7,7 @@ at any time, and what in it is not a blob itself is checked each time it is used
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
 
@@ -20,15 +21,15 @@ ADAPTER_ROLES = ("weights", "embedding", "config")
 """Roles of the files that make up the adapter; cards and pictures are beside it."""
 
 
-def adapter_files(store: LocalStore, resolved: Resolved) -> tuple[Path, ...]:
+def adapter_files(store: LocalStore, resolved: Resolved, verified: Collection[str] = ()) -> tuple[Path, ...]:
     """Return the files of an adapter, to be read only; make the view where there is none yet.
 
-    Raises VerificationFailed where a blob is missing or damaged.
+    Raises VerificationFailed where a blob is missing or damaged; those whose sha256 is `verified` are not read again.
     """
     manifest = store.manifest(resolved)
     folder = store.layout.views / resolved.digest
     if not all(_intact(store, file, folder / file.path) for file in manifest.files):
-        _make(store, resolved, manifest, folder)
+        _make(store, resolved, manifest, folder, verified)
     return tuple(folder / file.path for file in manifest.files if file.role in ADAPTER_ROLES)
 
 
@@ -53,7 +54,7 @@ def _intact(store: LocalStore, file: File, path: Path) -> bool:
     return (path.samefile(blob) and store.blobs.trusted(content)) or measure(path) == content
 
 
-def _make(store: LocalStore, resolved: Resolved, manifest: Manifest, folder: Path) -> None:
+def _make(store: LocalStore, resolved: Resolved, manifest: Manifest, folder: Path, verified: Collection[str]) -> None:
     """Build the view aside and move it into place whole; another process may win, with the same content."""
     store.layout.prepare()
     durable.make_folder(folder.parent)
@@ -62,7 +63,8 @@ def _make(store: LocalStore, resolved: Resolved, manifest: Manifest, folder: Pat
             target = draft / file.path
             target.parent.mkdir(parents=True, exist_ok=True)
             try:
-                store.blobs.verify(Content(file.sha256, file.size))
+                if file.sha256 not in verified:
+                    store.blobs.verify(Content(file.sha256, file.size))
                 _link_or_copy(store, file, target)
             except VerificationFailed as error:
                 raise VerificationFailed(f"{resolved.reference}: {file.path}: {error}") from error

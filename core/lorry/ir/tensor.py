@@ -9,8 +9,8 @@ from __future__ import annotations
 import importlib.util
 import math
 import struct
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager, nullcontext, suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
@@ -215,6 +215,26 @@ class _Transposed(NamedTuple):
 def opened(source: Source) -> AbstractContextManager[Callable[[int, memoryview], None]]:
     """Return a source's `read_into` for many small reads: a file is opened once for all of them."""
     return source.opened() if isinstance(source, FileSource) else nullcontext(source.read_into)
+
+
+Read = Callable[[Source, int, memoryview], None]
+
+
+@contextmanager
+def reading() -> Iterator[Read]:
+    """Yield what fills a buffer from a source; the file of one reading stays open for the next, if it is the same."""
+    held: Source = MemorySource(b"")
+    fill: Callable[[int, memoryview], None] = held.read_into
+    with ExitStack() as stack:
+
+        def read(source: Source, start: int, buffer: memoryview) -> None:
+            nonlocal held, fill
+            if source is not held:
+                stack.close()
+                held, fill = source, stack.enter_context(opened(source))
+            fill(start, buffer)
+
+        yield read
 
 
 def scalars(refs: Iterable[TensorRef]) -> list[float | InvalidArgument]:

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from functools import cache
 from typing import NamedTuple
 
-from lorry.ir.tensor import TensorRef
+from lorry.ir.tensor import Read, TensorRef, reading
 
 _PIECE = 1 << 20
 _WHOLE = 64 << 20
@@ -40,14 +40,20 @@ class _Masks(NamedTuple):
     signs: int
 
 
-def finite(ref: TensorRef) -> bool:
-    """Tell whether no number of a tensor is NaN or infinite; those of integer dtypes never are."""
+def finite(ref: TensorRef, read: Read | None = None) -> bool:
+    """Tell whether no number of a tensor is NaN or infinite; those of integer dtypes never are.
+
+    `read` is that of `lorry.ir.tensor.reading`, for many tensors of one file.
+    """
+    if read is None:
+        with reading() as own:
+            return finite(ref, own)
     if ref.dtype in _NAN_BYTES:
-        return not any(_NAN_BYTES[ref.dtype] in piece for piece in _pieces(ref))
+        return not any(_NAN_BYTES[ref.dtype] in piece for piece in _pieces(ref, read))
     if ref.dtype not in _FORMS:
         return True
     nbytes, table = _highest(ref.dtype)
-    for piece in _pieces(ref):
+    for piece in _pieces(ref, read):
         if 1 not in piece[nbytes - 1 :: nbytes].translate(table):
             continue
         masks = _masks(ref.dtype, (len(piece) - 1).bit_length())
@@ -79,14 +85,16 @@ def _masks(dtype: str, size: int) -> _Masks:
     )
 
 
-def _pieces(ref: TensorRef) -> Iterator[bytes | bytearray]:
+def _pieces(ref: TensorRef, read: Read) -> Iterator[bytearray]:
     if ref.nbytes <= _WHOLE:
-        data = bytearray(ref.nbytes)
-        ref.read_into(memoryview(data))
+        data, at = bytearray(ref.nbytes), 0
+        for source, start, stop in ref.segments:
+            read(source, start, memoryview(data)[at : at + stop - start])
+            at += stop - start
         yield from (data[at : at + _PIECE] for at in range(0, len(data), _PIECE))
         return
     for source, start, stop in ref.segments:
         for at in range(start, stop, _PIECE):
             piece = bytearray(min(_PIECE, stop - at))
-            source.read_into(at, memoryview(piece))
+            read(source, at, memoryview(piece))
             yield piece

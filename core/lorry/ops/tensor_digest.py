@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from contextlib import ExitStack
 from pathlib import Path
 
-from lorry.ir.tensor import TensorRef, opened
+from lorry.ir.tensor import TensorRef, reading
 from lorry.ops.base_files import base_files, read_weights
 from lorry.ops.sources import sources
 from lorry.plugin.host import Host, host
@@ -24,19 +23,16 @@ def tensor_digest(tensors: Mapping[str, TensorRef]) -> str:
     """
     from blake3 import blake3
 
-    digest, buffer, held = blake3(), memoryview(bytearray(_CHUNK)), None
-    with ExitStack() as stack:
+    digest, buffer = blake3(), memoryview(bytearray(_CHUNK))
+    with reading() as read:
         for key in sorted(tensors, key=str.encode):
             ref = tensors[key]
             line = json.dumps([key, ref.dtype, ref.shape], ensure_ascii=False, separators=(",", ":"))
             digest.update(f"{line}\n".encode())
             for source, start, stop in ref.segments:
-                if source != held:  # mostly they are all in one file, which is opened once
-                    stack.close()
-                    fill, held = stack.enter_context(opened(source)), source
                 for at in range(start, stop, _CHUNK):
                     piece = buffer[: min(_CHUNK, stop - at)]
-                    fill(at, piece)
+                    read(source, at, piece)
                     digest.update(piece)
     return f"blake3:{digest.hexdigest()}"
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from lorry.errors import Conflict, Incompatible, InvalidArgument, InvalidFile, NotRecognised
 from lorry.ir.adapter import Adapter
-from lorry.ir.tensor import TensorRef
+from lorry.ir.tensor import TensorRef, reading
 from lorry.ops.base import Base, open_base
 from lorry.ops.claims import conflicts
 from lorry.ops.confined import Exhausted, confined, means_for
@@ -115,11 +115,12 @@ def _of_adapter(adapter: Adapter, plugins: Host) -> Iterator[Found]:
         for layer in layers:
             yield from _of_scale(str(path), layer.scale)
     used = frozenset(report.used)
-    for where, ref in _tensors(adapter):
-        if not finite(ref):
-            yield "not finite", where, f"{ref.dtype}{list(ref.shape)} holds NaN or infinity"
-        if not ref.numel and where in used:
-            yield "empty", where, f"{ref.dtype}{list(ref.shape)} holds no numbers"
+    with reading() as read:
+        for where, ref in _tensors(adapter):
+            if not finite(ref, read):
+                yield "not finite", where, f"{ref.dtype}{list(ref.shape)} holds NaN or infinity"
+            if not ref.numel and where in used:
+                yield "empty", where, f"{ref.dtype}{list(ref.shape)} holds no numbers"
     yield from _of_alphas(adapter, plugins)
 
 

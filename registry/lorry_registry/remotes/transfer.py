@@ -49,11 +49,12 @@ def push(store: LocalStore, resolved: Resolved, remote: Remote, aliases: Sequenc
     version = resolved.reference.exact()
     manifest = store.manifest(resolved)
     _refuse_other(resolved, remote)
-    admit(resolved.reference, adapter_files(store, resolved))
-    for file in manifest.files:
-        if remote.size(file.sha256) != file.size:
-            store.blobs.verify(Content(file.sha256, file.size))
-            remote.write(file.sha256, store.blobs.path(file.sha256))
+    lacking = [file for file in manifest.files if remote.size(file.sha256) != file.size]
+    for file in lacking:
+        store.blobs.verify(Content(file.sha256, file.size))
+    admit(resolved.reference, adapter_files(store, resolved, verified={file.sha256 for file in lacking}))
+    for file in lacking:
+        remote.write(file.sha256, store.blobs.path(file.sha256))
     remote.write(resolved.digest, store.blobs.path(resolved.digest))
     new = remote.publish(str(version), resolved.digest)
     _refuse_other(resolved, remote)
