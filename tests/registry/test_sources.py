@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from lorry.errors import AccessDenied, Incompatible, InvalidArgument, NotFound
+from lorry.ir.watch import watched
 from lorry.plugin.fetched import Limits
 from lorry_registry import Registry
 from lorry_registry.adding.add import Wishes
@@ -304,3 +305,19 @@ def test_html_becomes_text() -> None:
     assert plain("<p>a<br>b</p><style>x{}</style><li>c &lt;b&gt;") == "a\nb\nc <b>"
     assert plain("<" * 100_000 + "<p>" * 100_000 + "x") is not None
     assert len(plain("word " * 100_000)) <= 16_000
+
+
+def test_whoever_watches_is_told_of_the_bytes(tmp_path: Path) -> None:
+    class Counted:
+        expected = done = 0
+
+        def expect(self, size: int, /) -> None:
+            self.expected += size
+
+        def advance(self, size: int, /) -> None:
+            self.done += size
+
+    seen = Counted()
+    with serving(files({"/a": bytes(5000)})) as server, Guarded(HERE) as web, watched(seen):
+        download(web, f"{server.url}/a", tmp_path, 1 << 20)
+    assert (seen.expected, seen.done) == (5000, 5000)

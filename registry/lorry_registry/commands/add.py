@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lorry.cli import options
-from lorry.cli.output import columns, echo, echo_json, note
+from lorry.cli.output import bytes_progress, columns, echo, echo_json, note
 from lorry.errors import VerificationFailed
 
 if TYPE_CHECKING:
@@ -73,10 +73,11 @@ def command(
         limits = limits._replace(nbytes=byte_count(max_size))
     wishes = Wishes(namespace=namespace, warned=yes, limits=limits, look_up=look_up, in_place=in_place)
     outcomes = []
-    for outcome in Registry().add(others if target else sources, str(target) if target else None, wishes):
-        outcomes.append(outcome)
-        if len(outcomes) > 1 and not as_json:
-            note(f"{outcome.outcome}: {outcome.source}")
+    with bytes_progress("fetching"):
+        for outcome in Registry().add(others if target else sources, str(target) if target else None, wishes):
+            outcomes.append(outcome)
+            if len(outcomes) > 1 and not as_json:
+                note(f"{outcome.outcome}: {outcome.source}")
     _tell(outcomes, as_json=as_json)
     left = [each for each in outcomes if not each.reference]
     if len(outcomes) == 1 and left and left[0].error:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from lorry.errors import InvalidArgument, UpstreamFailed
+from lorry.ir.watch import watch
 from lorry.plugin.fetched import PART, Facts, Fetched, Limits
 from lorry_registry import durable
 from lorry_registry.sources.file_names import name_of
@@ -46,6 +47,7 @@ def download(web: Guarded, url: str, into: Path, most: int, name: str = "") -> P
                 with part.file.open("ab") as file:
                     for chunk in chunks:
                         file.write(chunk)
+                        watch().advance(len(chunk))
                 named = name or name_of(answer.headers.get("content-disposition", ""), url, answer.url)
                 return part.finish(named)
         except Cut:
@@ -93,6 +95,8 @@ class _Part(NamedTuple):
             if re.fullmatch(r'"[\x21\x23-\x7e]*"', tag):  # a weak one says nothing of bytes
                 self.tag.write_text(tag, encoding="ascii")
         total = rest[2] if rest else answer.headers.get("content-length", "")
+        if total.isdecimal():
+            watch().expect(int(total) - self.size)
         if total.isdecimal() and int(total) > most:
             raise TooLarge(f"{what} is {int(total):,} bytes, more than may be fetched; see --max-size")
         return limited(answer.body, most - self.size, what)
