@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from lorry.errors import InvalidArgument, NotFound, UnknownName
+from lorry.ops.confined import confined, means_for
 from lorry.plugin.allowed import allowed
 from lorry.plugin.host import Host, host
 
@@ -120,3 +121,9 @@ def test_without_strangers_nothing_is_looked_up(monkeypatch: pytest.MonkeyPatch)
         assert host().plugins() == ()
     finally:
         host.cache_clear()
+
+
+@pytest.mark.parametrize("name", ["LORRY_CONFIG", "XDG_CONFIG_HOME", "HOME", "APPDATA", "LOCALAPPDATA"])
+def test_the_process_that_reads_pickles_finds_the_same_file(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(name, "here")
+    assert confined("os:getenv", [name], means_for(0)) == "here"

@@ -18,7 +18,10 @@ from typing import Any, NamedTuple
 
 from lorry.errors import LorryError
 
-_KEPT = ("PATH", "HOME", "USERPROFILE", "SYSTEMROOT", "TMPDIR", "TEMP", "TMP", "LANG", "XDG_DATA_HOME", "VIRTUAL_ENV")
+_KEPT = (
+    "PATH", "HOME", "USERPROFILE", "SYSTEMROOT", "TMPDIR", "TEMP", "TMP", "LANG", "XDG_DATA_HOME", "XDG_CONFIG_HOME",
+    "APPDATA", "LOCALAPPDATA", "VIRTUAL_ENV",
+)  # fmt: skip
 _KEPT_FAMILIES = ("LORRY_", "LC_", "PYTHON")
 
 
