@@ -1,4 +1,4 @@
-"""How large a step a new version must be, from what changed since the one below it.
+"""The bump that a new version must be, from what changed since the one below it.
 
 What each range of versions promises decides: `^1.2.0` gets only what can be swapped in, `~1.2.0` only the same
 weights. So a change of what the adapter is for or of its keys leaves `^`, other weights leave `~`, and other metadata
@@ -21,8 +21,8 @@ MAJOR, MINOR, PATCH = "major", "minor", "patch"
 _LEAVES = {MAJOR: "^", MINOR: "~"}
 
 
-class Step(NamedTuple):
-    """The step from one version to the next: "major", "minor" or "patch", and what changed; "" where nothing did."""
+class Bump(NamedTuple):
+    """The bump from one version to the next: "major", "minor" or "patch", and what changed; "" where nothing did."""
 
     size: str
     what: str
@@ -38,14 +38,14 @@ class Step(NamedTuple):
         return Range.parse(f"{sign}{before}").high if sign else before.next_patch()
 
 
-def step(before: Manifest, after: Manifest) -> Step:
-    """Return the step from one manifest to another, by the largest change between them."""
+def bump(before: Manifest, after: Manifest) -> Bump:
+    """Return the bump from one manifest to another, by the largest change between them."""
     if what := "; ".join(_breaks(before, after)):
-        return Step(MAJOR, what)
+        return Bump(MAJOR, what)
     if _weights(before) != _weights(after):
-        return Step(MINOR, "other weights")
+        return Bump(MINOR, "other weights")
     same = _at(before, FIRST).to_bytes() == _at(after, FIRST).to_bytes()
-    return Step(PATCH, "" if same else "other metadata, file names or files beside the weights")
+    return Bump(PATCH, "" if same else "other metadata, file names or files beside the weights")
 
 
 def refuse_small(store: LocalStore, manifest: Manifest) -> None:
@@ -54,11 +54,11 @@ def refuse_small(store: LocalStore, manifest: Manifest) -> None:
     below = [each for each in _offered(store, reference) if each < version]
     if not below or not version.stable:
         return
-    needed = step(_published(store, reference.at(max(below))), manifest)
+    needed = bump(_published(store, reference.at(max(below))), manifest)
     if not needed.fits(max(below), version):
         fitting = reference.at(_free(store, reference, needed, max(below)))
         raise Conflict(
-            f"{reference} is too small a step from {max(below)}: {needed.what}. That is a {needed.size} change, so "
+            f"{reference} is too small a bump from {max(below)}: {needed.what}. That is a {needed.size} change, so "
             f"publish {fitting}, or write {reference.adapter} alone to have the version chosen; --force-bump publishes "
             "it all the same"
         )
@@ -70,11 +70,11 @@ def numbered(store: LocalStore, manifest: Manifest) -> Manifest:
     if not offered:
         taken = store.records(reference).versions()
         return _at(manifest, max(taken).next_patch() if taken else FIRST)
-    needed = step(_published(store, reference.at(max(offered))), manifest)
+    needed = bump(_published(store, reference.at(max(offered))), manifest)
     return _at(manifest, _free(store, reference, needed, max(offered)) if needed.what else max(offered))
 
 
-def _free(store: LocalStore, reference: Reference, needed: Step, before: Version) -> Version:
+def _free(store: LocalStore, reference: Reference, needed: Bump, before: Version) -> Version:
     """Return the next version that is far enough from one, and is not taken: a yanked one is."""
     taken, version = store.records(reference).versions(), needed.next(before)
     while version in taken:

@@ -69,7 +69,7 @@ def drafted(  # noqa: PLR0913  what a version is made of
     `foreign` says that they are somebody else's: a recipe in their header is a claim then, and not taken for the
     lineage. Where the reference names no version it is chosen (see `lorry_registry.bump`). Raises what `lorry.open`
     raises for what is no adapter, InvalidFile for a pickle and for what `lorry validate` rejects, Conflict where the
-    version exists with other content, or is too small a step and not `force_bump`.
+    version exists with other content, or is too small a bump and not `force_bump`.
     """
     if reference.selector is not None:
         reference.exact()

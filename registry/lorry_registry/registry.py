@@ -65,7 +65,7 @@ class Registry:
         """Prepare a version to look at before `Draft.publish`; what is not published is gone at the end.
 
         `files` are files and folders of one adapter. Without a version in `reference` the next one that fits is chosen;
-        one that is too small a step for what changed is refused, unless `force_bump`. `recipe` is JSON for an adapter
+        one that is too small a bump for what changed is refused, unless `force_bump`. `recipe` is JSON for an adapter
         that does not carry its own; `parents` are references it was made from, besides those that the recipe tells.
         """
         from lorry_registry.publish import drafted

@@ -15,7 +15,7 @@ import lorry
 from lorry.cli import cli
 from lorry.errors import Conflict, InvalidFile, LorryError
 from lorry_registry import Card, Registry
-from lorry_registry.bump import step
+from lorry_registry.bump import bump
 
 from .helpers import STEM, write_lora
 
@@ -60,19 +60,19 @@ def out(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize(("change", "size", "fits", "what"), CHANGES, ids=[each[1] + each[3] for each in CHANGES])
-def test_the_smallest_step_that_fits_is_taken_and_a_smaller_one_refused(
+def test_the_smallest_bump_that_fits_is_taken_and_a_smaller_one_refused(
     change: Change, size: str, fits: str, what: str, published: Registry, lora: Path, out: Path
 ) -> None:
     file = change(lora, out)
     for version in ("1.0.1", "1.1.0", "2.0.0"):
         if version == fits:
             break
-        with pytest.raises(Conflict, match=rf"too small a step from 1\.0\.0: .*{what}.*{size}.*demo/cat@{fits}"):
+        with pytest.raises(Conflict, match=rf"too small a bump from 1\.0\.0: .*{what}.*{size}.*demo/cat@{fits}"):
             published.publish(f"demo/cat@{version}", [file])
     assert str(published.publish("demo/cat", [file]).reference) == f"demo/cat@{fits}"
 
 
-def test_a_larger_step_is_anybodys_choice(published: Registry, lora: Path, out: Path) -> None:
+def test_a_larger_bump_is_anybodys_choice(published: Registry, lora: Path, out: Path) -> None:
     assert published.publish("demo/cat@3.0.0", [same_weights(lora, out)])
 
 
@@ -92,7 +92,7 @@ def test_below_1_0_0_the_second_number_is_what_the_first_is_later(registry: Regi
     assert registry.publish("demo/cat@0.3.0", [other_format(lora, out)])
 
 
-def test_it_is_force_that_publishes_a_smaller_step(published: Registry, lora: Path, out: Path) -> None:
+def test_it_is_force_that_publishes_a_smaller_bump(published: Registry, lora: Path, out: Path) -> None:
     assert published.publish("demo/cat@1.0.1", [other_weights(lora, out)], force_bump=True)
 
 
@@ -126,7 +126,7 @@ def test_a_configuration_is_part_of_the_weights(published: Registry, lora: Path,
     before = published.manifest("demo/cat")
     (out / "notes.json").write_text("{}")
     published.publish("demo/cat@1.1.0", [lora, out / "notes.json"])
-    assert step(before, published.manifest("demo/cat")).size == "minor"
+    assert bump(before, published.manifest("demo/cat")).size == "minor"
     published.publish("demo/cat@1.1.1", [lora, out / "notes.json"], card=Card(title="Cat"))
 
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 @click.option("--author", "authors", multiple=True, help="An author.")
 @click.option("--tag", "tags", multiple=True, help="A word to find it by.")
 @click.option("--trigger", "triggers", multiple=True, help="A word of the prompt that it was trained on.")
-@click.option("--force-bump", is_flag=True, help="Publish VERSION though it is too small a step for what changed.")
+@click.option("--force-bump", is_flag=True, help="Publish VERSION though it is too small a bump for what changed.")
 @click.option("--dry-run", is_flag=True, help="Do everything but publish.")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 @options.as_json
@@ -60,7 +60,7 @@ def command(
 
     Without @VERSION the next one that fits is chosen, 1.0.0 at first. Beside the version below it, one with another
     base, kind, format or other modules has a new first number, one with other weights a new second number, and only
-    one with the same weights a new third number; a smaller step is refused.
+    one with the same weights a new third number; a smaller bump is refused.
 
     FILE... are the files of one adapter (weights, learned embeddings, a card, pictures), or a folder of them.
     What lorry made carries its recipe, and is recorded with what it was made from.
