@@ -65,7 +65,7 @@ def told_repository(repository: HubRepository, commit: Commit, *, blobs: bool = 
     }
 
 
-def told_in_list(repository: HubRepository, commit_id: str) -> dict[str, Any]:
+def told_in_list(repository: HubRepository, commit_id: str | None) -> dict[str, Any]:
     """Tell as much of a repository as needs no look at its files."""
     return {
         "_id": repository.id,

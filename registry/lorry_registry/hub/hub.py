@@ -10,7 +10,7 @@ from lorry.errors import NotFound, VerificationFailed
 from lorry_registry.blobs import Content
 from lorry_registry.hub.commits import EMPTY, Commit
 from lorry_registry.hub.repository import MAIN, Repository, repositories
-from lorry_registry.hub.state import agree
+from lorry_registry.hub.state import agree, said_here
 from lorry_registry.hub.versions import version_commit, version_id
 from lorry_registry.reference import LATEST, Reference
 from lorry_registry.remotes.hub.versions import MANIFEST
@@ -62,11 +62,12 @@ class HubRepository:
     def main(self) -> str:
         """Return the id of the commit that main is at, which says of the versions what the registry says."""
         while True:
-            length = self.written.length(MAIN)
-            commit = self._commit(self._head())
-            if commit is None or not self.versions():
-                return self._head()
-            agreed = agree(self, commit)
+            length, head = self.written.length(MAIN), self._head()
+            if not self.versions():
+                return head
+            if self.written.commit(head) is None and not any(said_here(self.store, self.reference).values()):
+                return head  # a version of which nothing is said: no need to look at its files, or to make them
+            agreed = agree(self, self.commit(head))
             if agreed.id:
                 return agreed.id
             self.written.create(private=False, time=now())
@@ -80,13 +81,20 @@ class HubRepository:
         if newest is None:
             return head or EMPTY.id
         latest = self.written.tag(f"v{newest.reference.selector}") or version_id(newest)
-        commit = self._commit(head) if head else None
+        commit = self.written.commit(head) if head else None
         if head is None or commit is None:
             return head or latest
         manifest = commit.files.get(MANIFEST)
         if manifest and manifest.sha256 in {each.digest for each in self.versions()}:
             return head if manifest.sha256 == newest.digest else latest
-        return head if any(each.id == latest for each in self.history(head)) else latest
+        return head if latest in self._line(head) else latest
+
+    def _line(self, commit_id: str | None) -> Iterator[str]:
+        """Yield the ids of a commit and those before it."""
+        while commit_id:
+            yield commit_id
+            commit = self.written.commit(commit_id)
+            commit_id = commit.parent if commit else None
 
     def find(self, revision: str) -> Commit | None:
         """Return the commit that a branch, a tag or an id names; raise VerificationFailed where it is damaged."""
@@ -107,10 +115,7 @@ class HubRepository:
 
     def history(self, commit_id: str) -> Iterator[Commit]:
         """Yield a commit and those before it, back to the first."""
-        commit = self._commit(commit_id)
-        while commit:
-            yield commit
-            commit = self._commit(commit.parent) if commit.parent else None
+        return (commit for each in self._line(commit_id) if (commit := self._commit(each)))
 
     def _commit(self, commit_id: str) -> Commit | None:
         if commit_id == EMPTY.id:

@@ -7,9 +7,10 @@ The commit's id is the first 40 digits of the manifest's sha256, so `lorry show`
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from lorry.errors import Incompatible, InvalidFile
 from lorry_registry import durable
 from lorry_registry.blobs import Content, copy
 from lorry_registry.hub.commits import (
@@ -22,7 +23,10 @@ from lorry_registry.hub.commits import (
     read_files,
     write_files,
 )
-from lorry_registry.remotes.hub.contents import Wishes, contents
+from lorry_registry.manifest import Manifest
+from lorry_registry.remotes.hub.contents import CARD, Wishes, contents
+from lorry_registry.remotes.hub.markdown import escape
+from lorry_registry.remotes.hub.versions import MANIFEST
 from lorry_registry.store import LocalStore, Resolved
 
 _BEGINNING = "1970-01-01T00:00:00Z"
@@ -49,29 +53,31 @@ def version_commit(store: LocalStore, resolved: Resolved) -> Commit:
 
 
 def _make(store: LocalStore, resolved: Resolved, path: Path) -> dict[str, Entry]:
+    """Find out which blobs make up the commit, and make those that are not there yet."""
+    manifest = store.manifest(resolved)
+    for file in manifest.files:
+        store.blobs.verify(Content(file.sha256, file.size))
+    blobs = {file.sha256: store.blobs.path(file.sha256) for file in manifest.files}
+    data, adapter = manifest.to_bytes(), resolved.reference.adapter
     durable.make_folder(path.parent)
     with durable.draft(store.layout.drafts) as folder, durable.draft(store.layout.drafts) as draft:
         folder.mkdir()
-        files = dict(_entries(store, resolved, folder))
+        try:
+            found = contents(manifest, data, blobs, folder, repository=adapter, wishes=Wishes())
+        except (Incompatible, InvalidFile) as error:
+            # Its files are what they are. Not written down: tomorrow the plugin that reads them may be there.
+            card = f"# {adapter}\n\nThis server cannot read the adapter: {escape(str(error))}\n"
+            own = {file.path: blobs[file.sha256] for file in manifest.files}
+            return dict(_entries(store, manifest, {CARD: card.encode(), MANIFEST: data, **own}))
+        files = dict(_entries(store, manifest, found))
         write_files(draft, files)
         durable.put(draft, path)
     return files
 
 
-def _entries(store: LocalStore, resolved: Resolved, folder: Path) -> Iterator[tuple[str, Entry]]:
-    """Yield every file of a version's commit, and keep as blobs those that had to be made."""
-    manifest = store.manifest(resolved)
+def _entries(store: LocalStore, manifest: Manifest, found: Mapping[str, Path | bytes]) -> Iterator[tuple[str, Entry]]:
+    """Yield an entry for every file, and keep as blobs those that had to be made."""
     published = {file.path: Content(file.sha256, file.size) for file in manifest.files}
-    for content in published.values():
-        store.blobs.verify(content)
-    found = contents(
-        manifest,
-        manifest.to_bytes(),
-        {content.sha256: store.blobs.path(content.sha256) for content in published.values()},
-        folder,
-        repository=resolved.reference.adapter,
-        wishes=Wishes(),
-    )
     for name, file in found.items():
         content = published.get(name) or _keep(store, file)
         blob = store.blobs.path(content.sha256)

@@ -14,7 +14,7 @@ import pytest
 
 from lorry_plugins.backends.toybox import FOLDER
 from lorry_registry import Registry
-from tests.registry.helpers import write_lora
+from tests.registry.helpers import publish_bytes, write_lora
 from tests.support.hub_server import HubServer
 
 from .calls import Client
@@ -100,3 +100,24 @@ def test_diffusers_loads_what_was_published_by_name_tag_and_commit(
     assert len(set(found["online"])) == 1
     assert found["offline"] == found["online"]
     assert found["filled"] == 2 * 106
+
+
+def test_what_this_lorry_cannot_read_is_shown_as_it_is(call: Client, registry: Registry) -> None:
+    publish_bytes(registry.store, "demo/odd@1.0.0", b"of a plugin that is not here")
+    files = {each["rfilename"] for each in call("GET", "/api/models/demo/odd").json["siblings"]}
+    assert files == {"README.md", "adapter.json", "data.bin"}
+    assert call("GET", "/demo/odd/resolve/main/data.bin").body == b"of a plugin that is not here"
+    assert b"cannot read" in call("GET", "/demo/odd/resolve/main/README.md").body
+
+
+def test_one_damaged_adapter_is_not_in_the_way_of_the_others(
+    call: Client, registry: Registry, cat: dict[str, str], home: Path
+) -> None:
+    assert cat
+    publish_bytes(registry.store, "demo/bad@1.0.0", b"x")
+    record = home / "names/demo/bad/versions/1.0.0"
+    record.chmod(0o644)
+    record.write_text("nonsense")
+    told = {each["id"]: each["disabled"] for each in call("GET", "/api/models?full=true").json}
+    assert told == {"demo/bad": True, "demo/cat": False}
+    assert call("GET", "/api/models/demo/bad").status == 500

@@ -8,7 +8,9 @@ from urllib.parse import parse_qsl, urlencode
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 
+from lorry.errors import LorryError
 from lorry_registry.hub.answers import Refusal, card_data, told_in_list, told_repository, told_tags
+from lorry_registry.hub.hub import HubRepository
 from lorry_registry.hub.routes.given import AtRevision, CallerGiven, HubGiven, Readable, SettingsGiven, may_see
 
 router = APIRouter()
@@ -37,9 +39,7 @@ def list_models(  # noqa: PLR0913, PLR0917  what a list can be asked for
             continue
         if (author and repository.reference.namespace != author.lower()) or search.lower() not in name:
             continue
-        row = told_in_list(repository, repository.main())
-        card = card_data(repository, repository.commit(row["sha"])) if wanted or "full" in request.query_params else {}
-        row |= {"tags": told_tags(card), "pipeline_tag": card.get("pipeline_tag")}
+        row = _row(repository, with_card=bool(wanted) or "full" in request.query_params)
         if not set(wanted) <= set(row["tags"]):
             continue
         if len(rows) == max(1, min(limit, _PAGE)):
@@ -65,6 +65,17 @@ def info_at(repository: Readable, commit: AtRevision, request: Request) -> dict[
 def auth_check(_: Readable) -> dict[str, Any]:
     """Tell by the status alone that the caller may read here."""
     return {}
+
+
+def _row(repository: HubRepository, *, with_card: bool) -> dict[str, Any]:
+    """Tell a repository in a list; one that is damaged is told as disabled, and not in the way of the others."""
+    try:
+        commit_id = repository.main()
+        card = card_data(repository, repository.commit(commit_id)) if with_card else {}
+    except LorryError:
+        return {**told_in_list(repository, None), "disabled": True}
+    row = told_in_list(repository, commit_id)
+    return {**row, "tags": told_tags(card), "pipeline_tag": card.get("pipeline_tag")}
 
 
 def _next(request: Request, after: str) -> str:
