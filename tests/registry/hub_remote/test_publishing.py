@@ -245,14 +245,15 @@ def test_what_diffusers_cannot_hold_goes_alone_and_that_is_said(registry: Regist
 
 
 @pytest.mark.usefixtures("hub")
-def test_aliases_move_only_from_where_they_were_seen(published: Registry) -> None:
+def test_aliases_move_only_from_where_they_were_seen(published: Registry, tmp_path: Path) -> None:
     published.push("demo/cat", PLACE)
+    version(tmp_path / "second", "1.1.0", seed=1).push("demo/cat", PLACE)
     remote = open_hub(PLACE, "demo/cat")
-    assert dict(remote.aliases()) == {"latest": "1.0.0"}
+    assert dict(remote.aliases()) == {"latest": "1.1.0"}
     assert remote.move("best", None, "1.0.0")
-    assert not remote.move("best", None, "2.0.0")
-    assert remote.move("best", "1.0.0", "2.0.0")
-    assert dict(open_hub(PLACE, "").aliases()) == {"best": "2.0.0", "latest": "1.0.0"}
-    assert not remote.move("latest", "1.0.0", "0.9.0")
+    assert not remote.move("best", None, "1.1.0")
+    assert remote.move("best", "1.0.0", "1.1.0")
+    assert dict(open_hub(PLACE, "").aliases()) == {"best": "1.1.0", "latest": "1.1.0"}
+    assert not remote.move("latest", "1.1.0", "1.0.0")
     with pytest.raises(InvalidArgument, match="highest stable"):
         published.push("demo/cat", PLACE, aliases=["latest"])

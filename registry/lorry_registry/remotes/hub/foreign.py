@@ -8,7 +8,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
 from lorry.errors import InvalidArgument, InvalidFile, LorryError, LorryWarning, NotFound, UpstreamFailed
 from lorry.ops import sides
@@ -67,8 +67,7 @@ class _Source:
         self._web, self._repository, self._commit, self._into = web, repository, commit, into
 
     def bring(self, path: str, most: int) -> Path:
-        url = f"{self._repository.endpoint}/{self._repository.name}/resolve/{self._commit}/{quote(path)}"
-        return download(self._web, url, self._into, most, safe_name(path))
+        return download(self._web, self._repository.url(path, self._commit), self._into, most, safe_name(path))
 
 
 def _client(repository: HubRepository, limits: Limits) -> Guarded:

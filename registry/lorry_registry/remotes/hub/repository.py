@@ -14,6 +14,7 @@ from functools import cached_property
 from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import quote
 
 from lorry.errors import InvalidFile, NotFound, UpstreamFailed, VerificationFailed
 from lorry_registry.remotes.hub.errors import said, status, told
@@ -51,6 +52,10 @@ class HubRepository:
     def endpoint(self) -> str:
         """The address of the Hub."""
         return self._api.endpoint
+
+    def url(self, path: str, commit: str) -> str:
+        """Return the address of a file."""
+        return f"{self.endpoint}/{self.name}/resolve/{commit}/{quote(path)}"
 
     def private(self) -> bool | None:
         """Return whether only some people may see it; None where it is not there, or hidden from this token."""
@@ -159,13 +164,12 @@ class HubRepository:
                         f"hf://{self.name}: this Hub has no xet storage; set HF_HUB_DISABLE_XET=1 and push again"
                     ) from error
                 raise
-            except RuntimeError as error:  # what an upload failed of, as a whole; hf_xet tells nothing but this
-                cause = error.__cause__
-                if isinstance(cause, OSError):
-                    raise cause from error
+            except (RuntimeError, ValueError) as error:  # an upload that failed as a whole, a card that is not taken
+                if isinstance(error.__cause__, OSError):
+                    raise error.__cause__ from error
+                if "README.md" in str(error):
+                    raise InvalidFile(f"hf://{self.name} does not take it: {' '.join(str(error).split())}") from error
                 raise UpstreamFailed(f"hf://{self.name}: {said(error)}; push again") from error
-            except ValueError as error:  # the client's word for a README.md that the Hub does not take
-                raise InvalidFile(f"hf://{self.name} does not take README.md: {said(error)}") from error
 
     def tag(self, name: str, commit: str) -> bool:
         """Give a commit a tag; return whether it is new: one of that name stays."""
@@ -210,19 +214,17 @@ class HubRepository:
 
     def _stream(self, path: str, commit: str, start: int) -> Iterator[bytes]:
         """Yield a file's bytes from `start` on, over one connection."""
-        from huggingface_hub import hf_hub_url
         from huggingface_hub.utils import (  # type: ignore[attr-defined]
             build_hf_headers,
             hf_raise_for_status,
             http_stream_backoff,
         )
 
-        url = hf_hub_url(self.name, path, revision=commit, endpoint=self._api.endpoint)
         asked = {"Accept-Encoding": "identity", **({"Range": f"bytes={start}-"} if start else {})}
         headers = build_hf_headers(library_name="lorry", headers=asked)
         with told(self.name):
             cut: Exception | None = None
-            with http_stream_backoff("GET", url, headers=headers, timeout=_TIMEOUT) as response:
+            with http_stream_backoff("GET", self.url(path, commit), headers=headers, timeout=_TIMEOUT) as response:
                 hf_raise_for_status(response)
                 passed = 0 if response.status_code == HTTPStatus.PARTIAL_CONTENT else start
                 try:
