@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from lorry.cli import cli
 from lorry.errors import Conflict, InvalidFile, LorryError, NotFound, UnknownName, VerificationFailed
 from lorry.ops.style import RECIPE_KEY
+from lorry_plugins.formats.cloneofsimo import order
 from lorry_registry import Registry
 from lorry_registry.adding.naming import named
 from tests.attacks.attack import MARKER, Call, adapter, dumps, in_zip
@@ -91,6 +92,30 @@ def test_files_that_are_one_adapter_by_their_names_come_as_one(registry: Registr
     (outcome,) = registry.add([folder])
     assert outcome.outcome == "added", outcome.why
     assert len(registry.manifest(outcome.reference).files) == 2
+
+
+def test_names_that_every_tool_gives_are_not_taken(tmp_path: Path) -> None:
+    for at, name in enumerate(("ink cat", "dog")):
+        (tmp_path / "hub" / name).mkdir(parents=True)
+        write_lora(tmp_path / "hub" / name / "pytorch_lora_weights.safetensors", at)
+    assert [each["reference"] for each in added(tmp_path / "hub")] == ["foreign/dog@1.0.0", "foreign/ink-cat@1.0.0"]
+
+
+def test_the_pickles_of_one_training_become_files_that_belong_together(registry: Registry, tmp_path: Path) -> None:
+    """What cloneofsimo's trainer writes: lists for the U-Net and for the text encoder, and a learned token."""
+    names = order.unet(order.Targets(attention=True, geglu=True, resnets=False), new=False)
+    unet = [torch.ones(64 if name.endswith(order.GEGLU) else 8, 1) for name in names]
+    folder = tmp_path / "loras"
+    folder.mkdir()
+    torch.save([half for up in unet for half in (up, torch.ones(1, 8))], folder / "a.b.pt")
+    torch.save(
+        [half for _ in range(8) for half in (torch.ones(32, 1), torch.ones(1, 32))], folder / "a.b.text_encoder.pt"
+    )
+    torch.save({"<s1>": torch.randn(32)}, folder / "a.b.ti.pt")
+    (told,) = added(folder)
+    manifest = registry.manifest(told["reference"])
+    assert {Path(file.path).suffix for file in manifest.files} == {".safetensors"}
+    assert (manifest.adapter.layers, manifest.adapter.tokens) == (144 + 8, ("<s1>",))
 
 
 def test_a_pickle_becomes_a_safetensors_file_and_is_never_published(registry: Registry, tmp_path: Path) -> None:

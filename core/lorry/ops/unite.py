@@ -11,6 +11,10 @@ from lorry.ir.layer import Layer
 from lorry.ir.module_path import ModulePath
 from lorry.ir.report import Report
 from lorry.ir.token import Token
+from lorry.ops.style import HASH_KEYS, ORIGIN_KEY
+
+_OWN = {ORIGIN_KEY, *HASH_KEYS}
+"""Header entries that speak of one file, so that those of two files differ."""
 
 
 def unite(adapters: Sequence[Adapter]) -> Adapter:
@@ -37,7 +41,7 @@ def unite(adapters: Sequence[Adapter]) -> Adapter:
             raise Conflict(f"the token {min(twice)!r} is in two of the files; open them one by one")
         tokens |= adapter.tokens
         for key, value in adapter.metadata.items():
-            if metadata.setdefault(key, value) != value:
+            if metadata.setdefault(key, value) != value and key not in _OWN:
                 ambiguous[("metadata", f"the files disagree on {key}; the first one's is taken")] = None
         ambiguous |= dict.fromkeys(adapter.report.ambiguous)
     # One file that leaves no doubt about the base settles it for all.

@@ -20,7 +20,7 @@ from lorry.plugin.host import host
 from lorry_registry import durable
 from lorry_registry.adding.convert import CONTAINER
 from lorry_registry.adding.examine import examine
-from lorry_registry.adding.naming import named
+from lorry_registry.adding.naming import named, title_of
 from lorry_registry.adding.origins import Local, Origin, Remote, origins, reason
 from lorry_registry.adding.quarantine import Examined, Quarantine, lawful
 from lorry_registry.blobs import measure
@@ -109,7 +109,8 @@ def _add(store: LocalStore, origin: Origin, target: Reference | None, wishes: Wi
         if wishes.look_up and isinstance(origin, Local):
             facts = _looked_up(files, facts, wishes.limits)
         examined = examine(files, facts)
-        wanted = target or named(wishes.namespace, facts.title or files[0].name, examined.originals[0].sha256)
+        known = origin.paths[0] if isinstance(origin, Local) else files[0]
+        wanted = target or named(wishes.namespace, facts.title or title_of(known), examined.originals[0].sha256)
         examined = replace(examined, wanted=str(wanted))
         told = Outcome(str(origin), REFUSED, examined.worst, examined=examined)
         if examined.verdict == REJECT:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from pathlib import Path
 
 from lorry.errors import InvalidArgument
 from lorry_registry.names import check_name
@@ -12,6 +13,17 @@ from lorry_registry.semver import Version
 
 FIRST = "1.0.0"
 _LONGEST = 64
+_SAY_NOTHING = {
+    "adapter_model",
+    "learned_embeds",
+    "lora",
+    "lora_weight",
+    "model",
+    "pytorch_lora_weights",
+    "pytorch_model",
+}
+"""Names that tools give to every file: what tells one from another is their folder."""
+
 _KINDS_OF_FILES = re.compile(r"\.(safetensors|ckpt|pth|pt|bin|json)$", re.IGNORECASE)
 
 
@@ -25,6 +37,11 @@ def named(namespace: str, title: str, sha256: str) -> Reference:
         return Reference(check_name(namespace, "namespace"), check_name(name, "name"), version)
     except InvalidArgument:
         return Reference(check_name(namespace, "namespace"), f"adapter-{sha256[:12]}", version)
+
+
+def title_of(path: Path) -> str:
+    """Return what a file or folder is called: by its folder where its own name is everybody's."""
+    return path.absolute().parent.name if path.stem in _SAY_NOTHING else path.name
 
 
 def exact(text: str) -> Reference | None:
