@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from http import HTTPStatus
@@ -11,8 +12,10 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.requests import ClientDisconnect
 
 from lorry.errors import LorryError
+from lorry_registry import durable
 from lorry_registry.hub.answers import Refusal, error_answer
 from lorry_registry.hub.body_limit import BodyLimit
 from lorry_registry.hub.hub import Hub
@@ -43,6 +46,8 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_exception_handler(Refusal, _told)
     app.add_exception_handler(RequestValidationError, _malformed)
     app.add_exception_handler(HTTPException, _unknown)
+    app.add_exception_handler(OSError, _refused_by_the_disk)
+    app.add_exception_handler(ClientDisconnect, _nobody_there)
     app.add_middleware(BodyLimit)
     if settings.hosts:
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(settings.hosts), www_redirect=False)
@@ -67,3 +72,13 @@ async def _unknown(request: Request, error: Exception) -> JSONResponse:
     if status == HTTPStatus.NOT_FOUND:
         message = f"this server has no {request.method} {request.url.path}"
     return error_answer(Refusal(status, message))
+
+
+async def _refused_by_the_disk(_: Request, error: Exception) -> JSONResponse:
+    full = isinstance(error, OSError) and error.errno == errno.ENOSPC
+    why = durable.reason(error) if isinstance(error, OSError) else str(error)
+    return error_answer(Refusal(HTTPStatus.INSUFFICIENT_STORAGE if full else HTTPStatus.INTERNAL_SERVER_ERROR, why))
+
+
+async def _nobody_there(_: Request, __: Exception) -> JSONResponse:
+    return error_answer(Refusal(HTTPStatus.BAD_REQUEST, "the client went away before it had sent everything"))

@@ -6,15 +6,18 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from lorry_registry.hub.answers import Refusal, error_answer
 
-LARGEST = 64 << 20
-"""Bytes of a request; in a commit that is room for some thousand files, or 48 MB of text."""
+LARGEST = 16 << 20
+"""Bytes of a request."""
+
+LARGEST_COMMIT = 64 << 20
+"""Bytes of a commit: room for 48 MB of text. It is only read once its sender may write."""
 
 UPLOADS = "/lfs/"
 """Where the bytes of large files go."""
 
 
 class BodyLimit:
-    """Answers 413 to a request of more than LARGEST bytes, whether or not it tells its length."""
+    """Answers 413 to a request of more bytes than it may have, whether or not it tells its length."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -24,9 +27,10 @@ class BodyLimit:
         if scope["type"] != "http" or scope["path"].startswith(UPLOADS):
             await self._app(scope, receive, send)
             return
-        refusal = error_answer(Refusal(413, f"a request may have {LARGEST:,} bytes; send large files by LFS"))
+        most = LARGEST_COMMIT if "/commit/" in scope["path"] else LARGEST
+        refusal = error_answer(Refusal(413, f"a request may have {most:,} bytes here; send large files by LFS"))
         told = dict(scope["headers"]).get(b"content-length", b"0")
-        if not told.isdigit() or int(told) > LARGEST:
+        if not told.isdigit() or int(told) > most:
             await refusal(scope, receive, send)
             return
         came, answered = 0, False
@@ -35,7 +39,7 @@ class BodyLimit:
             nonlocal came
             message = await receive()
             came += len(message.get("body", b""))
-            if came > LARGEST:
+            if came > most:
                 raise _TooLargeError
             return message
 

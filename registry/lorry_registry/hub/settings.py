@@ -7,7 +7,9 @@ from pathlib import Path
 
 from lorry_registry.hub.tokens import Tokens
 
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
+LOOPBACK = ("127.0.0.1", "localhost", "::1", "[::1]")
+"""Names of this machine."""
+
 LARGEST_FILE = 64 << 30
 
 

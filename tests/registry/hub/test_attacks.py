@@ -63,7 +63,7 @@ def test_requests_are_limited_whether_or_not_they_tell_their_length(
 ) -> None:
     path, huge = f"{REPOSITORY}/commit/main", {"Content-Length": str(10**12)}
     assert standing("POST", path, b"", token=ALICE, headers=huge).status == 413
-    monkeypatch.setattr(body_limit, "LARGEST", 1000)
+    monkeypatch.setattr(body_limit, "LARGEST_COMMIT", 1000)
     assert standing("POST", path, (b"x" * 300 for _ in range(5)), token=ALICE).status == 413
     assert standing("POST", path, (b"x" * 300 for _ in range(3)), token=ALICE).status == 400
 
