@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from lorry.errors import AccessDenied, Incompatible, InvalidArgument, NotFound
+from lorry.errors import AccessDenied, Incompatible, InvalidArgument, NotFound, VerificationFailed
 from lorry.ir.watch import watched
 from lorry.plugin.fetched import Limits
 from lorry_registry import Registry
@@ -48,6 +48,8 @@ def test_another_sha256_than_was_told_is_never_let_in(registry: Registry, lora: 
     assert (told.outcome, told.id != "") == ("refused", True)
     assert "SHA256 is 0000" in told.why
     assert registry.quarantine.get(told.id).facts.source.endswith("/ink.safetensors")
+    with pytest.raises(VerificationFailed, match="never let in"):
+        registry.accept(told.id, "demo/mine@1.0.0")
     assert not registry.ls()
 
 
@@ -305,6 +307,23 @@ def test_html_becomes_text() -> None:
     assert plain("<p>a<br>b</p><style>x{}</style><li>c &lt;b&gt;") == "a\nb\nc <b>"
     assert plain("<" * 100_000 + "<p>" * 100_000 + "x") is not None
     assert len(plain("word " * 100_000)) <= 16_000
+
+
+@pytest.mark.parametrize(("elsewhere", "sent"), [(False, True), (True, False)])
+def test_a_secret_is_sent_to_the_origin_that_was_asked_and_on_no_redirect_away(*, elsewhere: bool, sent: bool) -> None:
+    with serving(files({"/b": b"x"})) as other:
+
+        def lead(asked: Asked) -> Reply | None:
+            place = other.url if elsewhere else ""
+            return Reply(b"x") if asked.path == "/b" else Reply(status=302, headers={"Location": f"{place}/b"})
+
+        with serving(lead) as server, Guarded(HERE, {HOST: "Bearer s3cret"}) as web, web.get(f"{server.url}/a"):
+            pass
+    assert server.asked[0].headers["authorization"] == "Bearer s3cret"
+    last = (other if elsewhere else server).asked[-1]
+    assert last.path == "/b"
+    assert ("authorization" in last.headers) is sent
+    assert last.headers["host"] == (other if elsewhere else server).url.removeprefix("http://")
 
 
 def test_whoever_watches_is_told_of_the_bytes(tmp_path: Path) -> None:

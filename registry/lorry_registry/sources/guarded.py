@@ -55,7 +55,8 @@ class Answer(NamedTuple):
 class Guarded:
     """Such a client, for one fetch: `limits` hold for all its requests together.
 
-    `secrets` are the values of Authorization by host; each is sent to its host alone.
+    `secrets` are the values of Authorization by host; each is sent to its host alone, where that is what was asked for:
+    never on a redirect to another scheme, host or port.
     """
 
     def __init__(self, limits: Limits, secrets: Mapping[str, str] | None = None) -> None:
@@ -81,7 +82,7 @@ class Guarded:
         asked = url
         try:
             for _ in range(_MOST_REDIRECTS + 1):
-                with self._stream(url, headers or {}) as response:
+                with self._stream(url, headers or {}, asked) as response:
                     told = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.headers}
                     if response.status in _REDIRECTS and "location" in told:
                         url = urljoin(url, told["location"])
@@ -109,12 +110,19 @@ class Guarded:
             raise UpstreamFailed(f"{shown(url)} did not answer with JSON") from None
 
     @contextmanager
-    def _stream(self, url: str, headers: Mapping[str, str]) -> Iterator[httpcore2.Response]:
+    def _stream(self, url: str, headers: Mapping[str, str], asked: str) -> Iterator[httpcore2.Response]:
         target = _checked(url, self.limits.hosts)
-        host = target.host.decode()
-        sent = {"Accept": "*/*", "Accept-Encoding": "identity", "User-Agent": "lorry", **headers}
-        if host in self._secrets:
-            sent["Authorization"] = self._secrets[host]
+        name = target.host.decode()
+        host = f"[{name}]" if ":" in name else name
+        sent = {
+            "Host": f"{host}:{target.port}" if target.port else host,
+            "Accept": "*/*",
+            "Accept-Encoding": "identity",
+            "User-Agent": "lorry",
+            **headers,
+        }
+        if name in self._secrets and target.origin == _checked(asked, self.limits.hosts).origin:
+            sent["Authorization"] = self._secrets[name]
         times = {"connect": _SILENCE, "read": _SILENCE, "write": _SILENCE, "pool": _SILENCE}
         with self._pool.stream("GET", target, headers=list(sent.items()), extensions={"timeout": times}) as response:
             yield response
