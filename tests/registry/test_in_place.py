@@ -54,6 +54,7 @@ def test_nothing_is_copied_and_everything_works(registry: Registry, kept: Path, 
     assert pulled.read_bytes() == kept.read_bytes()
     assert not pulled.is_symlink()
     assert registry.push("foreign/cat", f"file://{tmp_path}/shared")
+    assert not [each for each in (tmp_path / "shared").rglob("*") if each.is_symlink()]
     assert kept.stat().st_nlink == 1
     assert os.access(kept, os.W_OK)
 
