@@ -25,7 +25,7 @@ from lorry_registry.remotes.hub.address import HubAddress
 from lorry_registry.remotes.hub.contents import ALIASES, NOTES, Wishes, contents
 from lorry_registry.remotes.hub.publishing import MOST_TURNS, Release, publish
 from lorry_registry.remotes.hub.repository import MAIN, HubRepository
-from lorry_registry.remotes.hub.versions import LARGEST, MANIFEST, HubVersions
+from lorry_registry.remotes.hub.versions import LARGEST, MANIFEST, HubVersions, Standing
 from lorry_registry.remotes.remote_notes import notes_there
 from lorry_registry.resolve import meant
 from lorry_registry.semver import Version
@@ -45,8 +45,8 @@ class _Place(NamedTuple):
 class HubRemote:
     """The versions in one repository, or the one that `revision` means.
 
-    What is written is staged: the files must stay until the version is published. Blobs are known of versions that
-    were asked for.
+    What is written is staged: the files must stay until the version is published. A blob is there if a version has it
+    that was asked for; until one is, any version.
     """
 
     def __init__(self, repository: HubRepository, revision: str | None = None, wishes: Wishes | None = None) -> None:
@@ -54,11 +54,14 @@ class HubRemote:
         self._versions = HubVersions(repository)
         self._staged: dict[str, Path] = {}
         self._known: dict[str, _Place] = {}
+        self._asked = False
 
     def size(self, sha256: str) -> int | None:
         """See `Remote`."""
         if sha256 in self._staged:
             return self._staged[sha256].stat().st_size
+        if not self._asked:
+            self._know_all()
         return self._known[sha256].size if sha256 in self._known else None
 
     def read(self, sha256: str, start: int = 0) -> Iterator[bytes]:
@@ -68,11 +71,13 @@ class HubRemote:
                 file.seek(start)
                 while chunk := file.read(_CHUNK):
                     yield chunk
-        elif sha256 in self._known:
-            place = self._known[sha256]
-            yield from self._repository.read(place.path, place.commit, start)
-        else:
-            raise NotFound(f"hf://{self._repository.name}: no version that was asked for has sha256:{sha256}")
+            return
+        if sha256 not in self._known:
+            self._know_all()
+        if sha256 not in self._known:
+            raise NotFound(f"hf://{self._repository.name}: no version has sha256:{sha256}")
+        place = self._known[sha256]
+        yield from self._repository.read(place.path, place.commit, start)
 
     def write(self, sha256: str, path: Path) -> None:
         """See `Remote`."""
@@ -89,13 +94,10 @@ class HubRemote:
 
     def manifest(self, version: str) -> str | None:
         """See `Remote`."""
+        self._asked = True
         commit = self._offered().get(Version.parse(version))
-        standing = self._versions.at(commit) if commit else None
-        if commit is None or standing is None:
-            return None
-        self._known[standing.digest] = _Place(MANIFEST, commit, standing.size)
-        self._known |= {file.sha256: _Place(file.path, commit, file.size) for file in standing.manifest.files}
-        return standing.digest
+        standing = self._know(commit) if commit else None
+        return standing.digest if standing else None
 
     def publish(self, version: str, sha256: str) -> bool:
         """See `Remote`."""
@@ -134,6 +136,18 @@ class HubRemote:
     def say(self, version: str, before: bytes | None, after: bytes) -> bool:
         """See `Remote`."""
         return self._edit(NOTES, version, None if before is None else before.decode(), after.decode())
+
+    def _know(self, commit: str) -> Standing | None:
+        """Take down where the blobs of a version are; return its manifest."""
+        standing = self._versions.at(commit)
+        if standing:
+            self._known[standing.digest] = _Place(MANIFEST, commit, standing.size)
+            self._known |= {file.sha256: _Place(file.path, commit, file.size) for file in standing.manifest.files}
+        return standing
+
+    def _know_all(self) -> None:
+        for commit in self._offered().values():
+            self._know(commit)
 
     def _offered(self) -> Mapping[Version, str]:
         """Return the commits of the versions that are spoken of; raise NotFound where a revision names nothing."""

@@ -97,24 +97,36 @@ class HubRepository:
         return found
 
     def read(self, path: str, commit: str, start: int = 0) -> Iterator[bytes]:
-        """Yield a file's bytes from `start` on; go on where a connection was cut as long as bytes come.
+        """Yield a file's bytes from `start` on; what `small_file` has fetched is not fetched again.
 
-        What `small_file` has fetched is not fetched again. Raises NotFound.
+        Raises NotFound, and UpstreamFailed where the connection is cut.
         """
+        from huggingface_hub.utils import (  # type: ignore[attr-defined]
+            build_hf_headers,
+            hf_raise_for_status,
+            http_stream_backoff,
+        )
+
         if data := self._small.get((path, commit)):
             yield data[start:]
             return
-        while True:
-            before = start
-            try:
-                for chunk in self._stream(path, commit, start):
-                    start += len(chunk)
-                    yield chunk
-            except UpstreamFailed:
-                if start == before:
-                    raise
-            else:
-                return
+        asked = {"Accept-Encoding": "identity", **({"Range": f"bytes={start}-"} if start else {})}
+        headers = build_hf_headers(library_name="lorry", headers=asked)
+        with told(self.name):
+            cut: Exception | None = None
+            with http_stream_backoff("GET", self.url(path, commit), headers=headers, timeout=_TIMEOUT) as response:
+                hf_raise_for_status(response)
+                passed = 0 if response.status_code == HTTPStatus.PARTIAL_CONTENT else start
+                try:
+                    for chunk in response.iter_bytes():
+                        wanted = chunk[passed:]
+                        passed = max(0, passed - len(chunk))
+                        if wanted:
+                            yield wanted
+                except Exception as error:  # noqa: BLE001  the client would take what is raised here for its own, and ask again
+                    cut = error
+            if cut:
+                raise cut
 
     def small_file(self, path: str, commit: str, most: int) -> bytes | None:
         """Return a file's bytes, None where the commit has none; raise VerificationFailed for more than `most`.
@@ -211,32 +223,6 @@ class HubRepository:
             if len(data) > most:
                 raise VerificationFailed(f"hf://{self.name}: {path} has more than {most:,} bytes, and is not read")
         return bytes(data)
-
-    def _stream(self, path: str, commit: str, start: int) -> Iterator[bytes]:
-        """Yield a file's bytes from `start` on, over one connection."""
-        from huggingface_hub.utils import (  # type: ignore[attr-defined]
-            build_hf_headers,
-            hf_raise_for_status,
-            http_stream_backoff,
-        )
-
-        asked = {"Accept-Encoding": "identity", **({"Range": f"bytes={start}-"} if start else {})}
-        headers = build_hf_headers(library_name="lorry", headers=asked)
-        with told(self.name):
-            cut: Exception | None = None
-            with http_stream_backoff("GET", self.url(path, commit), headers=headers, timeout=_TIMEOUT) as response:
-                hf_raise_for_status(response)
-                passed = 0 if response.status_code == HTTPStatus.PARTIAL_CONTENT else start
-                try:
-                    for chunk in response.iter_bytes():
-                        wanted = chunk[passed:]
-                        passed = max(0, passed - len(chunk))
-                        if wanted:
-                            yield wanted
-                except Exception as error:  # noqa: BLE001  the client would take what is raised here for its own, and ask again
-                    cut = error
-            if cut:
-                raise cut
 
 
 @contextmanager
