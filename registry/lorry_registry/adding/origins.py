@@ -114,7 +114,7 @@ def origins(sources: Sequence[str], plugins: Host, limits: Limits, *, together: 
     fetching = {scheme: each for each in plugins.stores().values() if each.fetch for scheme in each.schemes}
     paths: list[Path] = []
     for source in sources:
-        scheme = _scheme(source)
+        scheme = scheme_of(source)
         if not scheme:
             paths.append(Path(source).expanduser())
         elif scheme not in fetching:
@@ -138,7 +138,8 @@ def _files(path: Path) -> Iterable[Path]:
     return filter(Path.is_file, path.iterdir()) if path.is_dir() else (path,)
 
 
-def _scheme(source: str) -> str:
+def scheme_of(source: str) -> str:
+    """Return what an address begins with, "" for what is none or is there as a file."""
     found = _SCHEME.match(source)
     return found[1].lower() if found and not Path(source).exists() else ""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -65,6 +66,7 @@ def command(
     from lorry_registry import Registry
     from lorry_registry.adding.add import Wishes
     from lorry_registry.adding.naming import exact
+    from lorry_registry.adding.origins import scheme_of
 
     *others, last = sources
     target = exact(last) if others else None
@@ -73,7 +75,7 @@ def command(
         limits = limits._replace(nbytes=byte_count(max_size))
     wishes = Wishes(namespace=namespace, warned=yes, limits=limits, look_up=look_up, in_place=in_place)
     outcomes = []
-    with bytes_progress("fetching"):
+    with bytes_progress("fetching") if any(map(scheme_of, sources)) else nullcontext():
         for outcome in Registry().add(others if target else sources, str(target) if target else None, wishes):
             outcomes.append(outcome)
             if len(outcomes) > 1 and not as_json:
