@@ -10,6 +10,7 @@ from lorry.errors import LorryError, VerificationFailed
 from lorry_registry import durable
 from lorry_registry.blobs import Content, copy, measure
 from lorry_registry.hub import housekeeping as hub
+from lorry_registry.index import is_right
 from lorry_registry.records import Records
 from lorry_registry.reference import Alias, Reference
 from lorry_registry.semver import Version
@@ -47,6 +48,8 @@ def check(store: LocalStore) -> Iterator[Fault]:
             yield Fault(f"{held[0]}{places}", f"{name} is {state}", content)
     for adapter, _ in store.adapters():
         yield from _records(store, adapter)
+    if not is_right(store):
+        yield Fault(str(store.layout.index), "it says something else than the manifests; delete it, it is made anew")
 
 
 def repair(store: LocalStore, faults: Iterable[Fault], places: Sequence[Path]) -> tuple[Fault, ...]:
@@ -110,7 +113,13 @@ def _unlike_the_log(records: Records, adapter: Reference, versions: Sequence[Ver
 
 
 def _restore(store: LocalStore, where: str) -> bool:
-    """Write the record of a version as it was logged, if there is such a manifest of that version; tell whether."""
+    """Write the record of a version as it was logged, if there is such a manifest of that version; tell whether.
+
+    A wrong index is deleted.
+    """
+    if where == str(store.layout.index):
+        store.layout.index.unlink(missing_ok=True)
+        return True
     try:
         reference = Reference.parse(where)
         version, records = reference.exact(), store.records(reference)

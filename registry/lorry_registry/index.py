@@ -10,16 +10,20 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
+from functools import wraps
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeVar
 
 from lorry.errors import InvalidFile, LorryError, VerificationFailed
 from lorry_registry.notes import NOTHING, Note
 from lorry_registry.reference import Reference
 from lorry_registry.semver import Version
 from lorry_registry.store import LocalStore
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 _SCHEMA = 5
 _TICK_NS = 3_000_000_000
@@ -73,6 +77,21 @@ class Asked(NamedTuple):
     kind: str = ""
 
 
+def _healing(ask: Callable[Concatenate[LocalStore, P], T]) -> Callable[Concatenate[LocalStore, P], T]:
+    """Make the index anew and ask again where what it holds makes no sense: a bit may have flipped."""
+
+    @wraps(ask)
+    def answer(store: LocalStore, /, *arguments: P.args, **named: P.kwargs) -> T:
+        try:
+            return ask(store, *arguments, **named)
+        except (sqlite3.Error, ValueError, AttributeError):
+            store.layout.index.unlink(missing_ok=True)
+            return ask(store, *arguments, **named)
+
+    return answer
+
+
+@_healing
 def list_adapters(store: LocalStore, asked: Asked | None = None) -> list[Listed]:
     """Return the adapters of which a version is as asked, all where nothing is asked; see `search`."""
     last, where, values = _conditions(asked)
@@ -87,6 +106,7 @@ def list_adapters(store: LocalStore, asked: Asked | None = None) -> list[Listed]
     return [Listed(_entry(*row[1:-3]), *(text or "" for text in row[-3:])) for row in rows]
 
 
+@_healing
 def list_versions(store: LocalStore) -> list[Entry]:
     """Return every version of every adapter: by name, and the lowest version first."""
     with _opened(store) as connection:
@@ -94,6 +114,7 @@ def list_versions(store: LocalStore) -> list[Entry]:
     return [_entry(*row) for row in rows]
 
 
+@_healing
 def search(store: LocalStore, asked: Asked) -> list[Entry]:
     """Return the versions that every word stands somewhere in, upper and lower case alike.
 
@@ -122,6 +143,7 @@ def _conditions(asked: Asked | None) -> tuple[str, str, dict[str, str]]:
     return f"NOT ({in_words})", where, {**names, "base": asked.base, "kind": asked.kind}
 
 
+@_healing
 def find_file(store: LocalStore, sha256: str) -> list[tuple[Reference, str]]:
     """Return the versions that hold a file of these bytes, with their manifests' digests, lowest first."""
     with _opened(store) as connection:
@@ -132,6 +154,22 @@ def find_file(store: LocalStore, sha256: str) -> list[tuple[Reference, str]]:
         ).fetchall()
     found = [(_reference(adapter, version), manifest) for adapter, version, manifest in rows]
     return sorted(found, key=lambda each: (each[0].adapter, each[0].exact().precedence))
+
+
+def is_right(store: LocalStore) -> bool:
+    """Tell whether the index says what the manifests say, which are all read for it."""
+    if not store.layout.index.is_file():
+        return True
+    try:
+        with _opened(store) as kept, closing(_prepare(Path(":memory:"), store)) as fresh:
+            return _all(kept) == _all(fresh)
+    except (sqlite3.Error, ValueError):
+        return False
+
+
+def _all(connection: sqlite3.Connection) -> list[list[Any]]:
+    tables = ("version", "file")
+    return [sorted(connection.execute(f"SELECT * FROM {table}").fetchall(), key=repr) for table in tables]  # noqa: S608  two literals
 
 
 @contextmanager

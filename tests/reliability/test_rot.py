@@ -45,6 +45,17 @@ def test_every_kind_of_file_is_in_the_home_that_rots(sound: Path) -> None:
     assert {path for path in sound.rglob("*") if path.is_file()} == listed
 
 
+def test_an_index_that_rotted_is_made_anew_where_it_makes_no_sense(rotten: Path) -> None:
+    registry = Registry(rotten)
+    index, before = rotten / "index.sqlite", [entry.reference for entry in registry.ls()]
+    data, listed = index.read_bytes(), 0
+    for harmed in rot.flips(data, 150, seed=3):
+        index.write_bytes(harmed)
+        listed += [entry.reference for entry in registry.ls()] == before
+        index.unlink()
+    assert listed > 140, "no flip ends in an error; few go unnoticed, and fsck finds those"
+
+
 @pytest.fixture(params=["weights", "manifest"])
 def blob(request: pytest.FixtureRequest, rotten: Path) -> Path:
     """A blob of demo/cat@1.0.0."""
