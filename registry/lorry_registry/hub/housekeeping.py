@@ -73,6 +73,7 @@ def _versions(store: LocalStore) -> Iterator[str]:
 def _reachable(repository: Repository, elsewhere: Collection[str]) -> Iterator[Stored]:
     seen: set[str] = set()
     try:
+        repository.check_settings()
         names = repository.named()
     except VerificationFailed as error:
         yield Stored(repository.id, None, str(error))

@@ -44,12 +44,16 @@ class Repository:
     @property
     def private(self) -> bool:
         """Whether only those with rights in its namespace see it."""
-        return self._settings().get("private") is True
+        return bool(self._settings()["private"])
 
     @property
     def created(self) -> str:
         """When it was made; "" where it was not."""
         return str(self._settings().get("created", ""))
+
+    def check_settings(self) -> None:
+        """Raise VerificationFailed where it is not known who may see it."""
+        self._settings()
 
     def create(self, *, private: bool, time: str) -> bool:
         """Make it unless it is there; return whether it was us."""
@@ -182,10 +186,12 @@ class Repository:
         try:
             found = json.loads(self._settings_file.read_bytes())
         except (FileNotFoundError, NotADirectoryError):
-            return {}
+            return {"private": False}
         except ValueError as error:
             raise VerificationFailed(f"{self._settings_file} is damaged: {error}") from error
-        return found if isinstance(found, dict) else {}
+        if not isinstance(found, dict) or not isinstance(found.get("private"), bool):
+            raise VerificationFailed(f"{self._settings_file} is damaged: it does not say whether this is private")
+        return found
 
     def _branch(self, branch: str) -> Path:
         return self._folder / "branches" / check_revision(branch)

@@ -52,7 +52,7 @@ def damage(path: Path, data: bytes) -> None:
     path.write_bytes(data)
 
 
-@pytest.mark.parametrize("what", ["commits/*", "branches/main/1", "blob", "lost"])
+@pytest.mark.parametrize("what", ["commits/*", "branches/main/1", "repository.json", "blob", "lost"])
 def test_damage_is_found_and_nothing_is_collected_meanwhile(
     made: Client, home: Path, registry: Registry, what: str
 ) -> None:

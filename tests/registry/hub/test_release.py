@@ -40,7 +40,10 @@ def test_a_tag_on_a_manifest_publishes_the_version(made: Client, registry: Regis
     assert [each["targetCommit"] for each in refs["tags"]] == [at]
     assert head(made) == at
     assert made("POST", f"{REPOSITORY}/tag/main", {"tag": "v1.0.0"}, token=ALICE).status == 409
-    assert made("DELETE", f"{REPOSITORY}/tag/v1.0.0", token=ALICE).status == 403
+    for tag in ("v1.0.0", "V1.0.0"):
+        assert made("DELETE", f"{REPOSITORY}/tag/{tag}", token=ALICE).status == 403
+    for branch in ("main", "MAIN"):
+        assert made("DELETE", f"{REPOSITORY}/branch/{branch}", token=ALICE).status == 403
     assert made("DELETE", "/api/repos/delete", {"name": "cat"}, token=ALICE).status == 403
     assert registry.fsck() == ()
 

@@ -8,10 +8,11 @@ from urllib.parse import parse_qsl, urlencode
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 
-from lorry.errors import LorryError
+from lorry.errors import LorryError, VerificationFailed
 from lorry_registry.hub.answers import Refusal, card_data, told_in_list, told_repository, told_tags
 from lorry_registry.hub.hub import HubRepository
 from lorry_registry.hub.routes.given import AtRevision, CallerGiven, HubGiven, Readable, SettingsGiven, may_see
+from lorry_registry.hub.tokens import Caller
 
 router = APIRouter()
 _PAGE = 1000
@@ -35,7 +36,7 @@ def list_models(  # noqa: PLR0913, PLR0917  what a list can be asked for
     rows: list[dict[str, Any]] = []
     for repository in hub.repositories():
         name = repository.id
-        if name <= after or not may_see(repository, caller):
+        if name <= after or not _shown(repository, caller):
             continue
         if (author and repository.reference.namespace != author.lower()) or search.lower() not in name:
             continue
@@ -65,6 +66,14 @@ def info_at(repository: Readable, commit: AtRevision, request: Request) -> dict[
 def auth_check(_: Readable) -> dict[str, Any]:
     """Tell by the status alone that the caller may read here."""
     return {}
+
+
+def _shown(repository: HubRepository, caller: Caller | None) -> bool:
+    """Tell whether the caller may see a repository; where that is not known, nobody does."""
+    try:
+        return may_see(repository, caller)
+    except VerificationFailed:
+        return False
 
 
 def _row(repository: HubRepository, *, with_card: bool) -> dict[str, Any]:

@@ -72,6 +72,7 @@ def make_commit(  # noqa: PLR0913, PLR0917  what a commit is given
     sent: Annotated[bytes, Depends(body)],
 ) -> dict[str, Any]:
     """Make a commit."""
+    branch = check_revision(branch)
     _refuse_alias(repository, branch)
     try:
         made = commit(repository, branch, read_changes(repository, sent, possession), writer.name)
@@ -96,6 +97,7 @@ def make_tag(told: NewTag, repository: Writable, at: AtRevision) -> dict[str, An
 @router.delete("/tag/{tag}")
 def delete_tag(tag: str, repository: Writable) -> dict[str, Any]:
     """Take a tag away, unless it is a version's."""
+    tag = check_revision(tag)
     if any(tag == f"v{each.reference.selector}" for each in repository.versions()):
         raise Refusal(403, f"{tag} is a published version, and those never go; yank it instead")
     if not repository.written.delete_tag(tag):
@@ -106,6 +108,7 @@ def delete_tag(tag: str, repository: Writable) -> dict[str, Any]:
 @router.post("/branch/{branch}")
 def make_branch(branch: str, repository: Writable, told: NewBranch | None = None) -> dict[str, Any]:
     """Make a branch."""
+    branch = check_revision(branch)
     start = repository.find((told or NewBranch()).startingPoint)
     if start is None:
         raise Refusal(404, "Invalid rev id of the starting point", "RevisionNotFound")
@@ -118,6 +121,7 @@ def make_branch(branch: str, repository: Writable, told: NewBranch | None = None
 @router.delete("/branch/{branch}")
 def delete_branch(branch: str, repository: Writable) -> dict[str, Any]:
     """Take a branch away."""
+    branch = check_revision(branch)
     _refuse_alias(repository, branch)
     if branch == MAIN:
         raise Refusal(403, f"{MAIN} cannot be deleted")
