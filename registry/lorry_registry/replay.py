@@ -11,7 +11,7 @@ from lorry.ops.tensor_digest import digest_of
 from lorry.ops.write import chosen
 from lorry.plugin.host import Host, host
 from lorry.recipe.comparing import Compared, compare_with
-from lorry.recipe.document import Recipe
+from lorry.recipe.document import Output, Recipe
 from lorry.recipe.finding import Finder
 from lorry.recipe.plan import plan
 from lorry.recipe.reading import Read, parse
@@ -85,7 +85,7 @@ def _pinned(recipe: Recipe, known: Mapping[str, Mapping[str, str]]) -> Recipe:
 def _name(manifest: Manifest, recipe: Recipe, plugins: Host) -> str:
     """Return what the result is called: as it was published, for a token may go by that name, unless it is a folder."""
     published = next(PurePosixPath(file.path).name for file in manifest.files if file.tensor_digest)
-    format = recipe.output.format if recipe.op != "bake" else None  # noqa: A001  the word people use
+    format = recipe.output.format if isinstance(recipe.output, Output) else None  # noqa: A001  the word people use
     suffixes = chosen(format, plugins)[1].suffixes if format else (PurePosixPath(published).suffix,)
     return (
         published

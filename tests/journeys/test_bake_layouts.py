@@ -78,7 +78,8 @@ def test_of_two_bakes_the_header_tells_the_last(command: Command, base: lorry.Ba
     assert command("convert-base", tmp_path / "twice", "--to", "ldm", "-o", one).code == 0
     with safe_open(one, "pt") as file:
         recipe = json.loads(file.metadata()["lorry.recipe"])
-    told = json.dumps(recipe["inputs"])
+    assert recipe["op"] == "convert-base"
+    told = json.dumps(recipe["base"]["recipe"]["inputs"])
     assert ("words.safetensors" in told, "cat.safetensors" in told) == (True, False)
 
 

@@ -200,6 +200,19 @@ def test_another_layout_is_undone_from_the_base(command: Command, folder: Path, 
     assert files(tmp_path / "undone") == files(folder)
 
 
+@pytest.mark.parametrize("layout", [["ldm"], ["diffusers", "--shard-size", "100KB"]], ids=" ".join)
+def test_what_was_converted_since_is_undone_with_the_bake(
+    layout: list[str], command: Command, folder: Path, cat: Path, tmp_path: Path
+) -> None:
+    baked, out = tmp_path / "baked", tmp_path / ("out.safetensors" if "ldm" in layout else "out")
+    assert command("bake", folder, cat, "-o", baked).code == 0
+    assert command("convert-base", baked, "-o", out, "--to", *layout).code == 0
+    shutil.rmtree(baked)
+    done = command("bake", "--undo", out, "-o", tmp_path / "undone")
+    assert done.code == 0, done.err
+    assert files(tmp_path / "undone") == files(folder)
+
+
 def test_a_base_that_has_moved_is_pointed_at(command: Command, single: Path, cat: Path, tmp_path: Path) -> None:
     (tmp_path / "here").mkdir()
     base = shutil.copyfile(single, tmp_path / "here" / "base.safetensors")

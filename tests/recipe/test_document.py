@@ -48,6 +48,8 @@ def test_a_text_stands_for_an_input_and_for_a_model() -> None:
         ({"op": "resize", "inputs": ["a", "b"]}, "at most 1"),
         ({"op": "extract", "base": "x"}, "tuned"),
         ({"op": "bake", "inputs": ["a"], "base": {}}, "needs a path, a name or a recipe"),
+        ({"op": "convert-base", "base": "x"}, "output: Field required"),
+        ({"op": "convert-base", "base": "x", "inputs": ["a"], "output": {"layout": "ldm"}}, "'inputs'"),
         ({**MERGE, "expect": {"tensor_digest": "?"}}, "expect.tensor_digest"),
         ({**MERGE, "inputs": [{"recipe": {"op": "mrege"}}]}, "inputs.0.recipe asks for the operation 'mrege'"),
     ],

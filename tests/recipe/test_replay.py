@@ -15,6 +15,7 @@ from lorry.plugin.host import host
 from lorry.recipe.document import RECIPE, canonical
 from lorry.recipe.reading import read_recipe
 from tests.journeys.conftest import Command
+from tests.support import checkpoints
 from tests.support.files import write
 
 from .conftest import of_kind
@@ -135,6 +136,58 @@ def test_a_bake(command: Command, cat: Path, dog: Path, base: Path, tmp_path: Pa
     second = out.with_name(f"again-{out.name}")
     second.unlink() if second.is_file() else shutil.rmtree(second)
     again(command, out, out)
+
+
+LAID_OUT = {
+    "one file": (["--to", "ldm"], "single.safetensors"),
+    "shards": (["--to", "diffusers", "--shard-size", "20KB"], "shards"),
+    "configurations of another": (["--to", "diffusers", "--like", "small"], "folder"),
+}
+
+
+@pytest.mark.parametrize("asked", LAID_OUT)
+def test_a_base_in_another_layout(command: Command, base: Path, tmp_path: Path, asked: str) -> None:
+    words, name = LAID_OUT[asked]
+    source, out = base, tmp_path / name
+    if "--like" in words:
+        shutil.copytree(base, tmp_path / "small")
+        source, words = tmp_path / "source.safetensors", [*words[:-1], str(tmp_path / "small")]
+        assert command("convert-base", base, "--to", "ldm", "-o", source).code == 0
+    recipe = made(command, out, "convert-base", source, *words)
+    again(command, out, recipe)
+    told = command("run-recipe", out, "-o", tmp_path / "from-header")
+    assert "no recipe in its header" in told.line  # for a base comes back byte for byte
+
+
+def test_a_base_that_its_layout_cannot_hold(command: Command, tmp_path: Path) -> None:
+    source, out = checkpoints.save("flux1", tmp_path / "flux"), tmp_path / "out.safetensors"
+    recipe = made(command, out, "convert-base", source, "--to", "bfl", "--lossy")
+    again(command, out, recipe)
+    recipe.write_text(json.dumps({**json.loads(recipe.read_text()), "options": {}}))
+    strict = command("run-recipe", recipe, "-o", tmp_path / "strict.safetensors")
+    assert (strict.code, "vae: it holds no such component" in strict.line) == (5, True)
+
+
+def test_a_converted_bake_and_a_bake_on_it(command: Command, cat: Path, dog: Path, base: Path, tmp_path: Path) -> None:
+    baked, single, out = tmp_path / "baked", tmp_path / "single.safetensors", tmp_path / "out.safetensors"
+    assert command("bake", base, cat, "-o", baked).code == 0
+    recipe = made(command, single, "convert-base", baked, "--to", "ldm")
+    again(command, single, recipe)
+    (tmp_path / f"again-{single.name}").unlink()
+    again(command, single, single)
+    recipe.unlink()
+    recipe = made(command, out, "bake", single, f"{dog}:0.5")
+    told = read_recipe(recipe).recipe
+    nested = [told.op]
+    while (model := getattr(told, "base", None)) and model.recipe:
+        told = model.recipe
+        nested.append(told.op)
+    assert nested == ["bake", "convert-base", "bake"]
+    again(command, out, recipe)
+    single.unlink()
+    shutil.rmtree(baked)
+    done = command("run-recipe", out, "-o", tmp_path / "second.safetensors", "--input", f"small={base}")
+    assert (done.code, "made in 3 steps, every tensor as before" in done.out) == (0, True), done.err
 
 
 EXTRACTIONS = (["--rank", "3"], ["--energy", "0.9", "--conv", "tucker"], ["--full"], ["--size", "20KB", "--to", "peft"])

@@ -95,7 +95,7 @@ def command(
         raise
     if recipe_file:
         names = [options.with_strength(each)[0] for each in adapters]
-        keep_recipe(done.recipe(), done.path, Path(recipe_file), inputs=names, base=base, force=force)
+        keep_recipe(done.recipe(), done.path, Path(recipe_file), inputs=names, base=base, like=like, force=force)
     _tell(baked, done, as_json=as_json)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from lorry.cli import options
@@ -26,6 +28,7 @@ from lorry.cli.output import bytes_progress, count, echo, echo_json, note
 )
 @click.option("--verify", is_flag=True, help="Read the result back and compare every byte.")
 @click.option("--lossy", is_flag=True, help="Leave out what the layout has no place for; the result says what.")
+@options.recipe
 @options.force
 @options.as_json
 def command(
@@ -36,6 +39,7 @@ def command(
     shard_size: str | None,
     verify: bool,
     lossy: bool,
+    recipe_file: str | None,
     force: bool,
     as_json: bool,
 ) -> None:
@@ -46,13 +50,18 @@ def command(
     """
     from lorry.ops.base import open_base
     from lorry.ops.convert_base import convert_base
+    from lorry.ops.output import check_outputs
+    from lorry.ops.recipe import keep_recipe
     from lorry.plugin.host import host
 
+    check_outputs({"--output": output, "--recipe": recipe_file}, force=force)
     opened = open_base(base)
     with bytes_progress("writing"):
         done = convert_base(
             opened, output, layout, like=like, shard_size=shard_size, verify=verify, lossy=lossy, force=force
         )
+    if recipe_file:
+        keep_recipe(done.recipe(), done.path, Path(recipe_file), base=base, like=like, force=force)
     title = host().base_models()[opened.id].title
     if as_json:
         echo_json(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from lorry.ops.base_output import check_file_name, check_folder_name, copy_rest,
 from lorry.ops.byte_count import byte_count
 from lorry.ops.layout import FOLDER, Layout, Place
 from lorry.ops.output import replacing
-from lorry.ops.recipe import newest
+from lorry.ops.recipe import header, recipe, recipe_of, told_base, told_folder
 from lorry.ops.style import RECIPE_KEY
 from lorry.plugin.base_model import BaseModel
 from lorry.plugin.host import Host, host
@@ -28,7 +29,7 @@ class Rewritten:
     """What was written where, and what was left out: `lost` with the reason, `unused` because nothing needs it.
 
     `configured` is False for a folder that has weights alone, there having been no folder to take the rest from.
-    `recipe()` tells how it was made, where it was baked.
+    `recipe()` tells how it was made, whether its header does or not.
     """
 
     path: Path
@@ -37,7 +38,7 @@ class Rewritten:
     lost: Mapping[str, str]
     unused: tuple[str, ...]
     configured: bool = True
-    recipe: Callable[[], dict[str, Any]] = dict
+    recipe: Callable[[], dict[str, Any]]
 
 
 def convert_base(  # noqa: PLR0913  every option is a keyword with a default
@@ -61,7 +62,9 @@ def convert_base(  # noqa: PLR0913  every option is a keyword with a default
     `like` (or the base of that name), by default from the base itself where that is one; with neither it has
     none, and no tool loads it. A component of more bytes than `shard_size` (a number,
     or text as "5GB") is divided into shards with an index. `verify` reads the result back and compares every byte.
-    `metadata` is added to the header. The tensors named in `required` are not left out, `lossy` or not.
+    `metadata` is added to the header, by default how it was made where the base's own header tells that of the base;
+    one that tells nothing stays as it is, so that a base comes back byte for byte. The tensors named in `required` are
+    not left out, `lossy` or not.
 
     Raises UnknownName for a layout the base does not come in, NotRepresentable for tensors that the layout has no
     place for, unless `lossy` and not `required`, Incompatible for quantised weights, and VerificationFailed.
@@ -86,9 +89,12 @@ def convert_base(  # noqa: PLR0913  every option is a keyword with a default
         check_file_name(path)
     else:
         check_folder_name(path)
+    told = partial(_told, base, path, layout, like=like, size=size, lossy=lossy, plugins=plugins)
+    if metadata is None:
+        metadata = header(told()) if recipe_of(base, plugins) else {}
     configured = True
     with replacing(path, force=force) as draft:
-        written = TensorMap(tensors=named.tensors, metadata={**_header(base, model, plugins), **(metadata or {})})
+        written = TensorMap(tensors=named.tensors, metadata={**_header(base, model, plugins), **metadata})
         if layout == FOLDER:
             configured = _copy_rest(base, _folder(like, plugins) if like is not None else base.path, draft, model)
             _write_folder(written, draft, model, size, plugins)
@@ -103,6 +109,28 @@ def convert_base(  # noqa: PLR0913  every option is a keyword with a default
         lost=lost,
         unused=unused,
         configured=configured,
+        recipe=told,
+    )
+
+
+def _told(  # noqa: PLR0913  what a recipe tells
+    base: Base,
+    path: Path,
+    layout: str,
+    *,
+    like: str | Path | None,
+    size: int | None,
+    lossy: bool,
+    plugins: Host,
+) -> dict[str, Any]:
+    return recipe(
+        "convert-base",
+        (),
+        {"lossy": lossy or None},
+        base=told_base(base, path, plugins),
+        like=told_folder(_folder(like, plugins)) if like is not None else None,
+        layout=layout,
+        shard_size=size,
     )
 
 
@@ -184,14 +212,12 @@ def _write(tensors: TensorMap, path: Path, plugins: Host) -> None:
 
 
 def _header(base: Base, model: BaseModel, plugins: Host) -> Mapping[str, str]:
-    """Return the header of the first file with something of the component that draws; of recipes, the newest."""
+    """Return the header of the first file with something of the component that draws, but for its recipe."""
     lead = f"{model.components[0].name}."
-    headers = {file: read_weights(file, plugins).metadata for file in base.files}
     for file, held in base.files.items():
         if any(name.startswith(lead) for stored in held.values() for name in stored.names):
-            told = newest(header[RECIPE_KEY] for header in headers.values() if RECIPE_KEY in header)
-            others = {key: value for key, value in headers[file].items() if key != RECIPE_KEY}
-            return {**others, RECIPE_KEY: told[0]} if len(told) == 1 else others
+            own = read_weights(file, plugins).metadata
+            return {key: value for key, value in own.items() if key != RECIPE_KEY}
     return {}
 
 

@@ -43,6 +43,7 @@ def recipe(  # noqa: PLR0913  what a recipe tells
     *,
     format: str | None = None,  # noqa: A002  the word people use
     layout: str | None = None,
+    shard_size: int | None = None,
     dtype: str | None = None,
     device: str = "cpu",
     **sources: Mapping[str, Any] | None,
@@ -53,11 +54,12 @@ def recipe(  # noqa: PLR0913  what a recipe tells
     device and the number of its threads.
     """
     by: dict[str, Any] = {"lorry": __version__}
-    if op != "convert" or options.get("lossy"):  # a plain conversion computes nothing that could come out otherwise
+    computes = op != "convert-base" and (op != "convert" or options.get("lossy"))
+    if computes:  # otherwise nothing could come out in another way
         import torch
 
         by |= {"torch": torch.__version__, "device": torch.device(device).type, "threads": torch.get_num_threads()}
-    output = {"format": format, "layout": layout, "dtype": dtype}
+    output = {"format": format, "layout": layout, "shard_size": shard_size, "dtype": dtype}
     told = {
         "lorry": SCHEMA,
         "op": op,
@@ -97,7 +99,7 @@ def told_adapter(adapter: Adapter, weight: float = 1.0) -> dict[str, Any]:
 
 
 def told_model(base: Base, plugins: Host) -> dict[str, Any]:
-    """Tell a base model by id, name and the digest of every file, and by its own recipe where a bake made it.
+    """Tell a base model by id, name and the digest of every file, and by its own recipe where it has one.
 
     Files are those that matter and are written again when it is copied: weights that were opened, and in a folder
     what is beside them. A base that is one file has it under the name "".
@@ -109,11 +111,16 @@ def told_model(base: Base, plugins: Host) -> dict[str, Any]:
         "name": base.path.name,
         "files": {name: known_digest(file) for name, file in sorted(named.items())},
     }
+    if own := recipe_of(base, plugins):
+        told["recipe"] = json.loads(own)
+    return told
+
+
+def recipe_of(base: Base, plugins: Host) -> str:
+    """Return the recipe, as JSON, that the headers of a base model tell; "" where they tell none, or several."""
     own = (read_weights(file, plugins).metadata.get(RECIPE_KEY) for file in base.files)
     last = newest(filter(None, own))
-    if len(last) == 1:
-        told["recipe"] = json.loads(last[0])
-    return told
+    return last[0] if len(last) == 1 else ""
 
 
 def told_folder(folder: Path) -> dict[str, Any]:
@@ -123,7 +130,7 @@ def told_folder(folder: Path) -> dict[str, Any]:
 
 
 def told_base(base: Base, output: Path, plugins: Host) -> dict[str, Any]:
-    """Tell what is baked into, also by its path as seen from the output's folder, where undoing looks for it."""
+    """Tell a base that something is made of, also by its path as seen from the output: undoing looks for it there."""
     return {**told_model(base, plugins), "path": seen_from(base.path, output)}
 
 

@@ -102,6 +102,8 @@ def _recipe(baked: Path, plugins: Host) -> tuple[_Told, set[str]]:
         )
     try:
         told: Any = json.loads(last[0])
+        while told.get("op") == "convert-base":  # what was converted since is undone with the bake
+            told = told["base"]["recipe"]
         base = told["base"]
         files = {str(name): str(wanted) for name, wanted in base["files"].items()}
         where = _Told(str(base["name"]), str(base["path"]), files)

@@ -104,7 +104,8 @@ class Model(Part):
     """A base model, or a folder of its configurations; a text alone is its path or name.
 
     path: as seen from the recipe, or a name that a store knows (lorry base ls). name: of its file or folder.
-    files: the digest of each of its files, "" for a model in a single one. recipe: the bake that makes it.
+    files: the digest of each of its files, "" for a model in a single one. recipe: what makes it, a bake or a
+    conversion.
     """
 
     path: Text = ""
@@ -136,6 +137,13 @@ class BakedOutput(Part):
 
     layout: Text | None = None
     dtype: Dtype | None = None
+
+
+class ConvertedOutput(Part):
+    """How a base model is written in another layout: which, and for folders the most bytes of a shard."""
+
+    layout: Text
+    shard_size: Rank | Text | None = None
 
 
 class Expected(Part):
@@ -206,6 +214,12 @@ class BakeOptions(Part):
     lossy: Flag = False
 
 
+class ConvertBaseOptions(Part):
+    """Options of lorry convert-base."""
+
+    lossy: Flag = False
+
+
 class Told(Part):
     """What every recipe says beside its operation."""
 
@@ -267,12 +281,23 @@ class Bake(Told):
     output: BakedOutput = BakedOutput()
 
 
-Recipe = Annotated[Merge | Extract | Resize | Convert | Bake, Field(discriminator="op")]
+class ConvertBase(Told):
+    """Write a base model in another layout. like: a folder of configurations."""
+
+    op: Literal["convert-base"]
+    inputs: ClassVar[tuple[Input, ...]] = ()
+    base: Base
+    like: Base | None = None
+    options: ConvertBaseOptions = ConvertBaseOptions()
+    output: ConvertedOutput
+
+
+Recipe = Annotated[Merge | Extract | Resize | Convert | Bake | ConvertBase, Field(discriminator="op")]
 """Any recipe."""
 
-RECIPE: TypeAdapter[Merge | Extract | Resize | Convert | Bake]
+RECIPE: TypeAdapter[Merge | Extract | Resize | Convert | Bake | ConvertBase]
 
-for _part in (Input, Model, Merge, Extract, Resize, Convert, Bake):
+for _part in (Input, Model, Merge, Extract, Resize, Convert, Bake, ConvertBase):
     _part.model_rebuild()
 RECIPE = TypeAdapter(Recipe)
 
@@ -286,6 +311,6 @@ def schema() -> dict[str, Any]:
     }
 
 
-def canonical(recipe: Merge | Extract | Resize | Convert | Bake) -> str:
+def canonical(recipe: Merge | Extract | Resize | Convert | Bake | ConvertBase) -> str:
     """Write a recipe down in the one way that is compared and hashed; what is not said is left out."""
     return json.dumps(recipe.model_dump(mode="json", exclude_defaults=True), sort_keys=True, separators=(",", ":"))

@@ -141,6 +141,6 @@ def _near(name: str, known: tuple[str, ...]) -> str:
     return f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
 
 
-_OPS = ("merge", "extract", "resize", "convert", "bake")
+_OPS = ("merge", "extract", "resize", "convert", "bake", "convert-base")
 _PARTS = [each for each in vars(document).values() if isinstance(each, type) and issubclass(each, BaseModel)]
 _FIELDS = tuple(sorted({name for part in _PARTS for name in part.model_fields}))

@@ -18,6 +18,7 @@ from lorry.ops.tensor_digest import digest_of
 from lorry.ops.write import chosen
 from lorry.plugin.host import Host, host
 from lorry.recipe.comparing import Compared, compare
+from lorry.recipe.document import Output
 from lorry.recipe.finding import Finder, Found
 from lorry.recipe.plan import Step, plan
 from lorry.recipe.reading import Read, read_recipe
@@ -168,7 +169,7 @@ class Running:
     def _suffix(self, step: Step, format: str | None, base: Base | None) -> str:  # noqa: A002  as above
         if format is not None:
             return next(iter(chosen(format, self._plugins)[1].suffixes), "")
-        layout = step.recipe.output.layout if step.recipe.op == "bake" else None
+        layout = None if isinstance(step.recipe.output, Output) else step.recipe.output.layout
         folder = layout == "diffusers" if layout else base is not None and base.path.is_dir()
         return "" if folder else ".safetensors"
 

@@ -12,6 +12,7 @@ from lorry.ir.adapter import Adapter
 from lorry.ops.bake import bake
 from lorry.ops.base import Base
 from lorry.ops.convert import convert
+from lorry.ops.convert_base import convert_base
 from lorry.ops.extract import Extraction
 from lorry.ops.extract_pairs import Forms
 from lorry.ops.merge import Merging, main_dialect
@@ -21,7 +22,7 @@ from lorry.ops.resize import Resizing
 from lorry.ops.write import Saved, save
 from lorry.ops.write_base import write_base
 from lorry.plugin.host import Host
-from lorry.recipe.document import Bake, Convert, Extract, Merge, Ranks, Recipe, Resize
+from lorry.recipe.document import Bake, Convert, ConvertBase, Extract, Merge, Ranks, Recipe, Resize
 
 T = TypeVar("T")
 Watch = Callable[[Iterable[T], int, str], Iterator[T]]
@@ -154,12 +155,28 @@ def _bake(recipe: Bake, job: Job) -> None:
     write_base(baked, job.place(None), layout=layout, like=job.like, lossy=asked.lossy, force=job.force)
 
 
+def _convert_base(recipe: ConvertBase, job: Job) -> None:
+    if job.base is None:
+        raise InvalidArgument("there is no base to convert")
+    convert_base(
+        job.base,
+        job.place(None),
+        recipe.output.layout,
+        like=job.like,
+        shard_size=recipe.output.shard_size,
+        lossy=recipe.options.lossy,
+        force=job.force,
+        plugins=job.plugins,
+    )
+
+
 _STEPS: Mapping[str, Callable[[Any, Job], Saved | None]] = {
     "merge": _merge,
     "extract": _extract,
     "resize": _resize,
     "convert": _convert,
     "bake": _bake,
+    "convert-base": _convert_base,
 }
 
 
