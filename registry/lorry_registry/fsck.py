@@ -26,7 +26,19 @@ class Fault(NamedTuple):
 
 
 def check(store: LocalStore) -> Iterator[Fault]:
-    """Yield every fault there is, of a blob once; reads every byte once, however many versions share it."""
+    """Yield every fault there is, of a blob once; reads every byte once, however many versions share it.
+
+    The index is held against manifests that are all sound.
+    """
+    sound = True
+    for fault in _faults(store):
+        sound = False
+        yield fault
+    if sound and not is_right(store):
+        yield Fault(str(store.layout.index), "it says something else than the manifests; delete it, it is made anew")
+
+
+def _faults(store: LocalStore) -> Iterator[Fault]:
     holders: dict[Content, list[str]] = {}
     for reference in store.published():
         try:
@@ -48,8 +60,6 @@ def check(store: LocalStore) -> Iterator[Fault]:
             yield Fault(f"{held[0]}{places}", f"{name} is {state}", content)
     for adapter, _ in store.adapters():
         yield from _records(store, adapter)
-    if not is_right(store):
-        yield Fault(str(store.layout.index), "it says something else than the manifests; delete it, it is made anew")
 
 
 def repair(store: LocalStore, faults: Iterable[Fault], places: Sequence[Path]) -> tuple[Fault, ...]:
