@@ -7,7 +7,8 @@ them among the cores, whose CPU time is added up; all else is one process, so th
 What loads them does not learn what they are for. `load_file` of safetensors 0.8 maps a file and reads no number of it;
 "into memory" copies each tensor, as tools do that convert, merge or keep them. `lorry inspect --hashes` gives five
 hashes in one pass: sha256, BLAKE3 and CRC32 of the file, AutoV1 of 64 KiB of it, AutoV3 of its tensors. It keeps them,
-and "again" is a later look at the same files, for which the others have no memory. Needs 3.3 GB of disk.
+and "again" and "known" are later looks at the same files; programs around the other ways, such as A1111's and
+InvokeAI's, keep hashes too. Needs 3.3 GB of disk.
 """
 
 from __future__ import annotations

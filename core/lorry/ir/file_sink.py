@@ -70,8 +70,14 @@ def _share(path: Path, pieces: deque[_Piece], watcher: Watch) -> None:
     for thread in others:
         thread.start()
     work()
-    for thread in others:
-        thread.join()
+    try:
+        for thread in others:
+            thread.join()
+    except BaseException:  # Ctrl-C
+        pieces.clear()
+        for thread in others:
+            thread.join()
+        raise
     if errors:
         raise errors[0]
 

@@ -232,7 +232,9 @@ def _agrees(probe: Probe, shapes: Mapping[ModulePath, tuple[int, ...]], *, whole
 
 
 def _probe(base: BaseModel, draft: Draft, plugins: Host) -> tuple[str, int]:
-    contradiction, evidence = probe_shapes(base, target_shapes(draft.layers, plugins))
+    ends = tuple(probe.module for probe in base.probes)
+    probed = {path: stack for path, stack in draft.layers.items() if path.name.endswith(ends)}
+    contradiction, evidence = probe_shapes(base, target_shapes(probed, plugins))
     for token in draft.tokens.values():
         for name, ref in token.vectors.items():
             component = base.component(name)

@@ -73,13 +73,19 @@ class _Parser:
 
     def _read_tokens(self) -> None:
         """Offer the keys no layer used to the token layouts the dialect speaks."""
+        rest = self._rest()
         for layout in self._grammar.token_layouts:
-            if len(self._draft.used) == len(self._source.tensors):
+            if not rest.tensors:
                 return
-            rest = {key: ref for key, ref in self._source.tensors.items() if key not in self._draft.used}
-            found = layout.read(replace(self._source, tensors=rest))
+            found = layout.read(rest)
             for text, vectors in found.vectors.items():
                 self._add_token(text, vectors, found.keys[text])
+            if found.vectors:
+                rest = self._rest()
+
+    def _rest(self) -> TensorMap:
+        unused = {key: ref for key, ref in self._source.tensors.items() if key not in self._draft.used}
+        return replace(self._source, tensors=unused)
 
     def _add_token(self, text: str, vectors: Mapping[str, TensorRef], keys: tuple[str, ...]) -> None:
         named: dict[str, TensorRef] = {}
