@@ -140,3 +140,23 @@ def test_the_commands_say_the_same(several: Registry, place: str) -> None:
     assert told("unyank")
     assert told("deprecate")
     assert told("deprecate", "--undo")
+
+
+def test_the_versions_of_a_place_are_listed_with_what_is_said_there(several: Registry, place: str) -> None:
+    def listed(*arguments: str) -> str:
+        result = CliRunner().invoke(cli, ["versions", f"{place}#demo/cat", *arguments])
+        assert result.exit_code == 0, result.output or result.exception
+        return result.stdout
+
+    with pytest.raises(NotFound, match="nothing of that name"):
+        raise CliRunner().invoke(cli, ["versions", f"{place}#demo/cat"]).exception or AssertionError
+    pushed(several, place)
+    with pytest.raises(InvalidArgument, match="all versions are meant"):
+        raise CliRunner().invoke(cli, ["versions", f"{place}#demo/cat@1.0.0"]).exception or AssertionError
+    several.yank("demo/cat@1.1.0", "dogs", at=place)
+    told = {each["version"]: each for each in json.loads(listed("--json"))}
+    assert told["1.1.0"]["yanked"] == "dogs"
+    assert told["1.0.0"]["aliases"] == ["latest"]
+    assert told["1.0.0"]["manifest"] == several.resolve("demo/cat@1.0.0").digest
+    assert "yanked: dogs" in listed()
+    assert "yanked" not in CliRunner().invoke(cli, ["versions", "demo/cat"]).stdout
