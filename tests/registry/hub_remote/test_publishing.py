@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
-from huggingface_hub import HfApi
+from click.testing import CliRunner
+from huggingface_hub import HfApi, get_session
+from huggingface_hub.errors import GatedRepoError
 
+from lorry.cli import cli
 from lorry.errors import (
     AccessDenied,
     Conflict,
@@ -22,7 +26,9 @@ from lorry.errors import (
 from lorry_registry import Card, Registry
 from lorry_registry.remotes.hub.remote import open_hub
 from tests.registry.helpers import write_lora
-from tests.support.hub_server import HubServer
+from tests.support.hub_server import HubServer, hub_server
+
+from .conftest import use
 
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")  # huggingface_hub's own
 PLACE = "hf://demo/cat"
@@ -257,3 +263,60 @@ def test_aliases_move_only_from_where_they_were_seen(published: Registry, tmp_pa
     assert not remote.move("latest", "1.1.0", "1.0.0")
     with pytest.raises(InvalidArgument, match="highest stable"):
         published.push("demo/cat", PLACE, aliases=["latest"])
+
+
+def test_what_is_sent_by_xet_comes_back_the_same(
+    published: Registry, elsewhere: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("hf_xet")
+    with hub_server(tmp_path / "xet", xet=True) as hub:
+        use(hub, monkeypatch)
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", False)
+        assert published.push("demo/cat", PLACE) is True
+        assert not any(each.path.startswith("/lfs/") for each in hub.seen)
+        assert elsewhere.clone(PLACE).digest == published.resolve("demo/cat").digest
+    assert elsewhere.fsck() == ()
+
+
+def test_a_hub_without_xet_is_told_as_such(
+    published: Registry, hub: HubServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("hf_xet")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", False)
+    with pytest.raises(UpstreamFailed, match="set HF_HUB_DISABLE_XET=1"):
+        published.push("demo/cat", PLACE)
+    assert hub.seen
+
+
+def test_a_gated_repository_is_told_as_such(
+    published: Registry, hub: HubServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gated(_: HfApi, name: str, **_options: Any) -> None:
+        response = get_session().get(f"{hub.url}/api/models/{name}/refs")
+        raise GatedRepoError("403 Client Error.", response=response)
+
+    monkeypatch.setattr(HfApi, "list_repo_refs", gated)
+    with pytest.raises(AccessDenied, match="hf://demo/cat is gated: ask for access"):
+        published.push("demo/cat", PLACE)
+
+
+@pytest.mark.usefixtures("hub")
+def test_the_commands_do_the_same(published: Registry, elsewhere: Registry) -> None:
+    def run(*arguments: str, home: Path) -> str:
+        result = CliRunner(env={"LORRY_HOME": str(home)}).invoke(cli, arguments)
+        assert result.exit_code == 0, result.output
+        return result.stdout
+
+    said = ("-O", "public=true", "-O", "also=comfy")
+    assert json.loads(run("push", "demo/cat", PLACE, *said, "--json", home=published.home))["new"] is True
+    assert "demo/cat@1.0.0 was already at hf://demo/cat" in run("push", "demo/cat", PLACE, home=published.home)
+    assert "demo/cat@1.0.0 is here now" in run("clone", f"{PLACE}@v1.0.0", home=elsewhere.home)
+
+
+@pytest.mark.parametrize(("said", "message"), [("public", "write NAME=VALUE"), ("public=true", "given twice")])
+def test_options_are_written_once_with_their_values(said: str, message: str, published: Registry) -> None:
+    result = CliRunner(env={"LORRY_HOME": str(published.home)}).invoke(
+        cli, ["push", "demo/cat", PLACE, "-O", said, "-O", said]
+    )
+    assert result.exit_code == 2
+    assert message in result.output

@@ -148,7 +148,6 @@ class HubRepository:
         None where the branch no longer stands at `parent`: somebody else was quicker, and nothing was changed.
         """
         from huggingface_hub import CommitOperationAdd, CommitOperationDelete
-        from huggingface_hub.errors import HfHubHTTPError
 
         operations: list[CommitOperationAdd | CommitOperationDelete] = [
             *(CommitOperationDelete(path_in_repo=path, is_folder=False) for path in gone),
@@ -168,10 +167,10 @@ class HubRepository:
                     revision=branch,
                     parent_commit=parent,
                 ).oid
-            except HfHubHTTPError as error:
+            except OSError as error:
                 if status(error) == HTTPStatus.PRECONDITION_FAILED:
                     return None
-                if status(error) == HTTPStatus.NOT_FOUND and "xet-write-token" in str(error):
+                if "404" in str(error) and "xet-write-token" in str(error):
                     raise UpstreamFailed(
                         f"hf://{self.name}: this Hub has no xet storage; set HF_HUB_DISABLE_XET=1 and push again"
                     ) from error
