@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +14,7 @@ import pytest
 from lorry_registry import Registry
 from lorry_registry.semver import Version
 from tests.registry.helpers import write_lora
-from tests.support.hub_server import ALICE
+from tests.support.hub_server import ALICE, HubServer
 
 from .calls import Answer, Client, commit, file, head
 
@@ -87,3 +90,21 @@ def test_what_cannot_be_said_is_refused(cat: Registry, call: Client, name: str, 
     assert commit(call, file(name, data), token=ALICE).status in {400, 404, 422}
     assert head(call) == before
     assert cat.aliases("alice/cat") == {"latest": TWO}
+
+
+def test_what_lorry_pushes_is_published_aliased_and_yanked_here_too(
+    hub: HubServer, registry: Registry, tmp_path: Path
+) -> None:
+    mine = Registry(tmp_path / "mine")
+    mine.publish("alice/cat@1.0.0", [write_lora(tmp_path / "cat.safetensors")])
+    told = {**os.environ, **hub.environment(tmp_path / "hf"), "LORRY_HOME": str(tmp_path / "mine")}
+    for command in (
+        ["push", "alice/cat@1.0.0", "hf://alice/cat", "--alias", "champion"],
+        ["yank", "alice/cat@1.0.0", "--reason", "blurred", "--at", "hf://alice/cat"],
+    ):
+        done = subprocess.run([sys.executable, "-m", "lorry", *command], env=told, capture_output=True, check=False)
+        assert done.returncode == 0, done.stderr.decode()
+    assert registry.versions("alice/cat") == (ONE,)
+    assert registry.fsck() == ()
+    assert registry.aliases("alice/cat")["champion"] == ONE
+    assert registry.note("alice/cat@1.0.0").yanked == "blurred"
