@@ -95,6 +95,7 @@ def lorry_stores() -> list[Store]:
             name="civitai",
             title="Civitai",
             schemes=("civitai", "air", "urn"),
+            pages=("https://civitai.com/models/",),
             fetch="lorry_registry.sources.civitai:fetch",
             look_up="lorry_registry.sources.civitai:look_up",
         ),

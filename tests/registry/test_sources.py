@@ -131,7 +131,8 @@ CIVITAI = Wishes(limits=Limits(hosts=(HOST, "localhost")))
 @pytest.mark.parametrize(
     "address",
     ["urn:air:sd1:lora:civitai:7@11", "air:sd1:lora:civitai:7", "urn:air:sd1:lora:civitai:7@11+13.safetensors",
-     "civitai://7", "civitai://models/7@11"],
+     "civitai://7", "civitai://models/7@11", "https://civitai.com/models/7", "https://civitai.com/models/7/ink-cat",
+     "https://civitai.com/models/7/ink-cat?a=b&modelVersionId=11"],
 )  # fmt: skip
 def test_civitai_brings_a_version_with_what_it_says_of_it(
     registry: Registry, stand_in: tuple[Server, Server, dict[str, Any]], address: str
@@ -191,6 +192,8 @@ def test_a_base_that_the_tensors_contradict_waits(
         ("urn:air:sd1:lora:huggingface:a/b@main", InvalidArgument, "held by huggingface"),
         ("urn:isbn:1", InvalidArgument, "is no AIR"),
         ("civitai://cat", InvalidArgument, "with their numbers"),
+        ("https://civitai.com/models/7?modelVersionId=12", NotFound, "no version 12"),
+        ("https://civitai.com/models/cat", InvalidArgument, "with their numbers"),
     ],
 )
 def test_what_civitai_has_not(

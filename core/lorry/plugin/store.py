@@ -29,8 +29,10 @@ class Store(NamedTuple):
     brings what other people put there, and what is no version of lorry's, where `fetch` is the
     "module:attribute" that is called with an address, a folder of its own and the `Limits`, puts files into that
     folder and returns the `Fetched`; it raises NotFound, AccessDenied and UpstreamFailed, and nothing in it is
-    believed. `look_up` is the "module:attribute" that is called with a file's `Hashes` and the `Limits` and returns the
-    `Facts` this store knows of it, None where it knows none; it is asked only where a person wants that.
+    believed. `pages` are the beginnings of web addresses that show what this store holds, as people copy them from a
+    browser; `fetch` takes those too. `look_up` is the "module:attribute" that is called with a file's `Hashes` and the
+    `Limits` and returns the `Facts` this store knows of it, None where it knows none; it is asked only where a person
+    wants that.
     """
 
     name: str
@@ -42,5 +44,6 @@ class Store(NamedTuple):
     remote: str = ""
     holds_one: bool = False
     fetch: str = ""
+    pages: tuple[str, ...] = ()
     look_up: str = ""
     file: Callable[[str], Path | None] = _knows_nothing

@@ -111,7 +111,8 @@ def origins(sources: Sequence[str], plugins: Host, limits: Limits, *, together: 
     `together` says that all paths are the files of one. Raises NotFound for what is neither a path nor an address,
     and UnknownName for an address that no store fetches.
     """
-    fetching = {scheme: each for each in plugins.stores().values() if each.fetch for scheme in each.schemes}
+    stores = [each for each in plugins.stores().values() if each.fetch]
+    fetching = {scheme: each for each in stores for scheme in each.schemes}
     paths: list[Path] = []
     for source in sources:
         scheme = scheme_of(source)
@@ -120,7 +121,8 @@ def origins(sources: Sequence[str], plugins: Host, limits: Limits, *, together: 
         elif scheme not in fetching:
             raise UnknownName("kind of address", scheme, fetching, "a plugin may add one")
         else:
-            yield Remote(source, fetching[scheme], limits)
+            shown = next((each for each in stores if each.pages and source.startswith(each.pages)), None)
+            yield Remote(source, shown or fetching[scheme], limits)
     if together and paths:
         yield Local(tuple(paths))
         return

@@ -32,6 +32,9 @@ _TYPES = {"lora": "lora", "locon": "lycoris", "dora": "dora", "textualinversion"
 _ECOSYSTEMS = {"sd 1": "sd1", "sd 2": "sd2", "sdxl": "sdxl", "pony": "sdxl", "illustrious": "sdxl", "noobai": "sdxl",
                "flux.1": "flux1", "flux.2": "flux2"}  # fmt: skip
 _ADDRESS = re.compile(r"civitai://(?:models/)?(?P<model>\d+)(?:@(?P<version>\d+))?")
+_PAGE = re.compile(
+    r"https://civitai\.com/models/(?P<model>\d+)(?:/[^?#]*)?(?:\?(?:.*&)?modelVersionId=(?P<version>\d+).*)?"
+)
 _PREVIEWS, _LARGEST_PREVIEW = 3, 16 << 20
 _PICTURES = (".png", ".jpg", ".jpeg", ".webp")
 
@@ -96,10 +99,10 @@ def _client(limits: Limits) -> Guarded:
 
 
 def _parse(address: str) -> Air:
-    found = _ADDRESS.fullmatch(address)
+    found = _ADDRESS.fullmatch(address) or _PAGE.fullmatch(address)
     if found:
         return Air("", "", "civitai", found["model"], found["version"] or "")
-    if address.startswith("civitai:"):
+    if not address.lower().startswith(("urn:", "air:")):
         raise InvalidArgument(f"{address[:80]!r}: write civitai://MODEL or civitai://MODEL@VERSION, with their numbers")
     air = Air.parse(address)
     if air.source != "civitai":
