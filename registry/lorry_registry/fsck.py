@@ -117,9 +117,8 @@ def _unlike_the_log(records: Records, adapter: Reference, versions: Sequence[Ver
     for version in versions:
         if str(version) not in logged:
             yield Fault(str(adapter.at(version)), "its publishing is not logged; publish it again")
-    for name, target in records.logged_aliases().items():
-        if target and name not in records.alias_names():
-            yield Fault(str(adapter.at(Alias(name))), f"it is gone; the log has it stand for {target}; set it again")
+    for name in sorted(records.kept_aliases() - {*records.alias_names()}):
+        yield Fault(str(adapter.at(Alias(name))), "it is gone, and the log has nobody drop it; set it again")
 
 
 def _restore(store: LocalStore, where: str) -> bool:

@@ -116,7 +116,7 @@ class Records:
                 durable.put(draft, folder / alias.name)
         else:
             durable.sync_folder(folder)
-        if moved or self.logged_aliases().get(alias.name) != str(version):
+        if moved or self.logged_alias(alias) != str(version):
             self.log("alias", alias=alias.name, before=str(before) if moved and before else None, after=str(version))
         return moved
 
@@ -221,9 +221,15 @@ class Records:
         events = (entry for entry in self.history() if entry.get("event") == "publish")
         return {str(entry.get("version")): str(entry.get("manifest")) for entry in events}
 
-    def logged_aliases(self) -> dict[str, str | None]:
-        """Return what each alias there ever was stands for as the log has it, None for one that was dropped."""
-        return {entry["alias"]: entry.get("after") for entry in self.history() if "alias" in entry}
+    def logged_alias(self, alias: Alias) -> str | None:
+        """Return what an alias stands for as the log has it."""
+        told = [entry.get("after") for entry in self.history() if entry.get("alias") == alias.name]
+        return told[-1] if told else None
+
+    def kept_aliases(self) -> set[str]:
+        """Return the aliases that were set as the log has it, and never dropped."""
+        told = [(entry["alias"], entry.get("after")) for entry in self.history() if "alias" in entry]
+        return {name for name, _ in told} - {name for name, after in told if after is None}
 
     def add_checks(self) -> None:
         """Give the aliases and the log of layout 1 the checks they did not have; what has them stays as it is."""
