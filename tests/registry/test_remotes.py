@@ -11,12 +11,23 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
+import obstore
+import obstore.store
 import pytest
 from click.testing import CliRunner
 
 import lorry
 from lorry.cli import cli
-from lorry.errors import Conflict, InvalidArgument, InvalidFile, LorryError, NotFound, UnknownName, VerificationFailed
+from lorry.errors import (
+    Conflict,
+    InvalidArgument,
+    InvalidFile,
+    LorryError,
+    NotFound,
+    UnknownName,
+    UpstreamFailed,
+    VerificationFailed,
+)
 from lorry.plugin.remote import Remote
 from lorry_registry import Registry
 from lorry_registry.notes import Note
@@ -307,6 +318,14 @@ def test_a_file_that_validate_rejects_is_let_neither_out_nor_in(
 def test_options_a_place_does_not_take_are_refused_by_name(published: Registry, place: str) -> None:
     with pytest.raises(InvalidArgument, match="has no option 'public'; it has"):
         published.push("demo/cat", place, options={"public": "true"})
+
+
+@pytest.mark.parametrize("place", ["s3"], indirect=True)
+def test_a_record_without_end_is_not_read(place: str, remote: Remote) -> None:
+    store = obstore.store.from_url(place, client_options={"allow_http": True})
+    obstore.put(store, "names/demo/cat/notes/1.0.0", b" " * (17 << 20))
+    with pytest.raises(UpstreamFailed, match="no record"):
+        remote.notes()
 
 
 @pytest.mark.parametrize(

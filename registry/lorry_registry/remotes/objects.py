@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from obstore import UpdateVersion
     from obstore.store import ObjectStore
 
+_LARGEST_RECORD = 16 << 20
 _WHAT = "a registry in an object store"
 
 
@@ -110,6 +111,8 @@ class ObjectRemote:
         with _told():
             try:
                 found = obstore.get(self._store, f"{self._folder}/{key}")
+                if found.meta["size"] > _LARGEST_RECORD:
+                    raise UpstreamFailed(f"{self._folder}/{key} there is {found.meta['size']:,} bytes, and no record")
                 return _Read(bytes(found.bytes()), found.meta["e_tag"])
             except FileNotFoundError:
                 return None
