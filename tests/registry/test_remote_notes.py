@@ -140,6 +140,8 @@ def test_the_commands_say_the_same(several: Registry, place: str) -> None:
     assert told("unyank")
     assert told("deprecate")
     assert told("deprecate", "--undo")
+    said = CliRunner().invoke(cli, ["yank", "demo/cat@1.1.0", "--at", place]).stdout
+    assert said == f"demo/cat@1.1.0 is yanked now at {place}\n"
 
 
 def test_the_versions_of_a_place_are_listed_with_what_is_said_there(several: Registry, place: str) -> None:

@@ -35,6 +35,11 @@ def short(sha256: str | None) -> str:
     return f"sha256:{sha256[:12]}" if sha256 else ""
 
 
+def there(at: str) -> str:
+    """Write behind what was done in which place, if in another than here."""
+    return f" at {at}" if at else ""
+
+
 def mark(note: Note) -> str:
     """Write behind a version that it should not be used, and why in a word."""
     words = {"yanked": note.yanked, "deprecated": note.deprecated}

@@ -32,4 +32,4 @@ def command(reference: str, reason: str | None, replaced_by: str | None, undo: b
         echo_json({"reference": reference, "deprecated": not undo, "changed": changed, "at": at or None})
     else:
         state = "no longer deprecated" if undo else "deprecated"
-        echo(f"{reference} is {state}{'' if changed else ', as before'}")
+        echo(f"{reference} is {state}{arguments.there(at)}{'' if changed else ', as before'}")

@@ -21,4 +21,4 @@ def command(reference: str, at: str, as_json: bool) -> None:
     if as_json:
         echo_json({"reference": reference, "yanked": False, "changed": changed, "at": at or None})
     else:
-        echo(f"{reference} {'is no longer yanked' if changed else 'was not yanked'}")
+        echo(f"{reference} {'is no longer yanked' if changed else 'was not yanked'}{arguments.there(at)}")

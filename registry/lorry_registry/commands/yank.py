@@ -28,4 +28,4 @@ def command(reference: str, reason: str | None, replaced_by: str | None, at: str
     if as_json:
         echo_json({"reference": reference, "yanked": True, "changed": changed, "at": at or None})
     else:
-        echo(f"{reference} {'is yanked now' if changed else 'was yanked already'}")
+        echo(f"{reference} {'is yanked now' if changed else 'was yanked already'}{arguments.there(at)}")
