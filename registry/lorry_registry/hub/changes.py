@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -134,12 +133,12 @@ def _plain(repository: HubRepository, path: str, text: object) -> Entry:
 
 def _uploaded(repository: HubRepository, path: str, oid: str, possession: Possession) -> Entry:
     """Return the entry of an uploaded file, and touch its blob, so that it is not collected meanwhile."""
-    blob = repository.store.blobs.path(oid)
+    blobs = repository.store.blobs
     if not possession.includes(oid):
         raise InvalidArgument(f"{path} points at sha256 {oid}, which was not uploaded; upload it")
     try:
-        os.utime(blob)
-        return lfs_entry(Content(oid, blob.stat().st_size))
+        blobs.rely_on(oid)
+        return lfs_entry(Content(oid, blobs.path(oid).stat().st_size))
     except FileNotFoundError as error:
         raise InvalidArgument(f"{path} points at sha256 {oid}, which is no longer here; upload it again") from error
 

@@ -63,7 +63,7 @@ def agree(repository: HubRepository, commit: Commit) -> Commit:
         before = written.commit(agreed) if agreed else None
         _adopt(store, adapter, said_in(store, before.files if before else {}), theirs)
     ours = said_here(store, adapter)
-    if ours == theirs:
+    if _same(ours, theirs):
         if agreed != commit.id and written.commit(commit.id):
             written.agree(commit.id)
         return commit
@@ -79,6 +79,18 @@ def _with_state(repository: HubRepository, commit: Commit, tables: Tables) -> Co
             files[name] = plain_entry(data)
             blobs.add_bytes(data)
     return Commit(files=files, parent=commit.id, title="Say what the registry says", author="lorry", time=commit.time)
+
+
+def _same(ours: Tables, theirs: Tables) -> bool:
+    """Tell whether two say the same, however it is written: another version of lorry may write notes otherwise."""
+    try:
+        notes = [
+            {version: Note.from_bytes(text.encode()) for version, text in each[NOTES].items()}
+            for each in (ours, theirs)
+        ]
+    except InvalidFile:
+        return False
+    return ours[ALIASES] == theirs[ALIASES] and notes[0] == notes[1]
 
 
 def _adopt(store: LocalStore, adapter: Reference, before: Tables, after: Tables) -> None:

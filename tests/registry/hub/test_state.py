@@ -108,3 +108,12 @@ def test_what_lorry_pushes_is_published_aliased_and_yanked_here_too(
     assert registry.fsck() == ()
     assert registry.aliases("alice/cat")["champion"] == ONE
     assert registry.note("alice/cat@1.0.0").yanked == "blurred"
+
+
+def test_a_note_that_another_lorry_writes_otherwise_is_the_same_note(cat: Registry, call: Client) -> None:
+    cat.deprecate("alice/cat@1.0.0", "old")
+    told = {"1.0.0": json.dumps({"deprecated": "old", "of a later lorry": "yes"}, indent=1)}
+    assert shown(call, "notes.json") != told
+    assert say(call, "notes.json", told).status == 200
+    assert shown(call, "notes.json") == told
+    assert head(call) == head(call)
