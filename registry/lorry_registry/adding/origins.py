@@ -24,7 +24,7 @@ from lorry_registry import durable
 from lorry_registry.adding.examine import PICTURES
 from lorry_registry.blobs import copy
 from lorry_registry.publish import choose
-from lorry_registry.sources.civitai import side_facts
+from lorry_registry.sources.civitai_facts import side_facts
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):")
 """Two letters at least: one is a drive of Windows."""
