@@ -35,7 +35,7 @@ class TensorMap:
 
     def ends(self, *endings: str) -> bool:
         """Tell whether a key ends with one of these."""
-        return any(f"{ending}\n" in self._text for ending in endings)
+        return any(key.endswith(endings) for key in self.tensors)
 
     def mentions(self, *parts: str) -> bool:
         """Tell whether a key has one of these anywhere in it."""
@@ -47,7 +47,7 @@ class TensorMap:
 
     @cached_property
     def _text(self) -> str:
-        return "".join(f"{key}\n" for key in self.tensors)
+        return "\n".join(self.tensors)
 
     @property
     def stem(self) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from lorry.errors import Incompatible, InvalidArgument, InvalidFile
@@ -37,11 +37,22 @@ class Draft:
                 mine.update(theirs)
 
 
-class _Covered(NamedTuple):
-    """A kind that explains some suffixes of a module, with the tensors by slot."""
+class _Way(NamedTuple):
+    """A spelling with the suffixes of a module that it explains; `alpha` is the one of alpha, "" where it is not there.
+
+    Slots are paired with suffixes.
+    """
 
     spelled: Spelled
-    suffixes: Sequence[str]
+    suffixes: tuple[str, ...]
+    slots: tuple[tuple[str, str], ...]
+    alpha: str
+
+
+class _Covered(NamedTuple):
+    """A way to read some keys of a module, with the tensors by slot."""
+
+    way: _Way
     slots: dict[str, TensorRef]
 
 
@@ -57,7 +68,7 @@ class Readings:
         self._scale = dialect.header.read(source) if dialect.header else None
         self._silence = dialect.header.silence if dialect.header else ""
         self._facts = dialect.facts(source)
-        self._covers: dict[tuple[str, ...], list[tuple[Spelled, list[str]]]] = {}
+        self._ways: dict[tuple[str, ...], list[_Way]] = {}
         self._read: dict[Place, Draft] = {}
         self._alphas: dict[str, float | InvalidArgument] | None = None
         self.shared = {key: source.tensors[key] for key in grammar.shared if key in source.tensors}
@@ -97,7 +108,7 @@ class Readings:
 
     def plain(self, place: Place, keys: Mapping[str, str]) -> list[tuple[Spelled, Layer]]:
         """Return the layers of a module without their scale."""
-        return [(each.spelled, self._layer(place, each)[0]) for each in self._cover(keys)]
+        return [(each.way.spelled, self._layer(place, each)[0]) for each in self._cover(keys)]
 
     def _add(self, draft: Draft, place: Place, keys: Mapping[str, str]) -> None:
         for path in place.paths:
@@ -115,10 +126,12 @@ class Readings:
         reason = "stands there without the slots it belongs to"
         scales: dict[str, float] = {}
         for covered in self._cover(keys):
-            kind, spelling = covered.spelled
-            scale = next((scales[each] for each in spelling.beside if each in scales), None)
-            if scale is None and spelling.beside:
-                continue
+            kind, spelling = covered.way.spelled
+            scale = None
+            if spelling.beside:
+                scale = next((scales[each] for each in spelling.beside if each in scales), None)
+                if scale is None:
+                    continue
             try:
                 layer, rank = self._layer(place, covered)
                 told = self._told(place, covered, keys, rank) if scale is None and rank is not None else 1.0
@@ -130,7 +143,7 @@ class Readings:
             if told is None and self._silence:
                 draft.ambiguous["scale", self._silence] = None
             scales[kind.name] = scale
-            behind = [keys[suffix] for suffix in covered.suffixes]
+            behind = [keys[suffix] for suffix in covered.way.suffixes]
             if spelling.shared:
                 behind += [key for key in spelling.shared if key in self.shared]
             draft.used.update(dict.fromkeys(behind))
@@ -144,7 +157,7 @@ class Readings:
 
     def _layer(self, place: Place, covered: _Covered) -> tuple[Layer, int | None]:
         """Make a layer in its kind's own form, with no scale yet, and tell its rank; None where its kind has none."""
-        kind, spelling = covered.spelled
+        kind, spelling = covered.way.spelled
         slots = covered.slots.copy()
         slots.pop(ALPHA, None)
         try:
@@ -155,13 +168,11 @@ class Readings:
 
     def _told(self, place: Place, covered: _Covered, keys: Mapping[str, str], rank: int) -> float | None:
         """Return the scale as it is told: by an alpha tensor first, then by the header; None where by neither."""
-        if ALPHA not in covered.slots:
+        if not covered.way.alpha:
             return self._scale(place.prefix, place.module, rank) if self._scale else None
-        slots = covered.spelled.spelling.slots
-        key = next(keys[suffix] for suffix in covered.suffixes if slots[suffix] == ALPHA)
         if self._alphas is None:
             self._alphas = self._numbers()
-        stored = self._alphas[key]
+        stored = self._alphas[keys[covered.way.alpha]]
         if isinstance(stored, InvalidArgument):
             raise InvalidFile(f"{place.component}.{place.target.name}: alpha: {stored}")
         if not math.isfinite(stored):
@@ -184,30 +195,31 @@ class Readings:
         left = tuple(keys)
         chosen: list[_Covered] = []
         while left:
-            for each, suffixes in self._possible(left):
-                slots = {each.spelling.slots[suffix]: self._tensors[keys[suffix]] for suffix in suffixes}
-                if each.spelling.shared:
-                    slots |= {
-                        slot: self.shared[key] for key, slot in each.spelling.shared.items() if key in self.shared
-                    }
-                if each.spelling.accepts(slots):
-                    chosen.append(_Covered(each, suffixes, slots))
-                    left = tuple(suffix for suffix in left if suffix not in suffixes)
+            for way in self._possible(left):
+                spelling = way.spelled.spelling
+                slots = {slot: self._tensors[keys[suffix]] for slot, suffix in way.slots}
+                if spelling.shared:
+                    slots |= {slot: self.shared[key] for key, slot in spelling.shared.items() if key in self.shared}
+                if spelling.accepts(slots):
+                    chosen.append(_Covered(way, slots))
+                    left = tuple(suffix for suffix in left if suffix not in way.suffixes)
                     break
             else:
                 break
-        return sorted(chosen, key=lambda each: bool(each.spelled.spelling.beside)) if len(chosen) > 1 else chosen
+        return sorted(chosen, key=lambda each: bool(each.way.spelled.spelling.beside)) if len(chosen) > 1 else chosen
 
-    def _possible(self, suffixes: tuple[str, ...]) -> list[tuple[Spelled, list[str]]]:
+    def _possible(self, suffixes: tuple[str, ...]) -> list[_Way]:
         """Return the spellings that have all they need in these suffixes, the one that explains most first."""
-        if suffixes not in self._covers:
+        if suffixes not in self._ways:
             found = []
             for each in self._grammar.spelled:
                 spelling = each.spelling
-                covered = [suffix for suffix in spelling.slots if suffix in suffixes]
-                slots = {spelling.slots[suffix] for suffix in covered}
-                slots |= {slot for key, slot in spelling.shared.items() if key in self.shared}
-                if covered and {*spelling.slots.values(), *spelling.shared.values()} - spelling.optional <= slots:
-                    found.append((each, covered))
-            self._covers[suffixes] = sorted(found, key=lambda each: -len(each[1]))
-        return self._covers[suffixes]
+                covered = tuple(suffix for suffix in spelling.slots if suffix in suffixes)
+                slots = tuple((spelling.slots[suffix], suffix) for suffix in covered)
+                present = {slot for slot, _ in slots}
+                present |= {slot for key, slot in spelling.shared.items() if key in self.shared}
+                if covered and {*spelling.slots.values(), *spelling.shared.values()} - spelling.optional <= present:
+                    alpha = next((suffix for slot, suffix in slots if slot == ALPHA), "")
+                    found.append(_Way(each, covered, slots, alpha))
+            self._ways[suffixes] = sorted(found, key=lambda way: -len(way.suffixes))
+        return self._ways[suffixes]
