@@ -1,7 +1,9 @@
-"""A served registry."""
+"""A served registry: one server for all tests, whose home is emptied before each."""
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,10 +14,25 @@ from tests.support.hub_server import ALICE, HubServer, hub_server
 from .calls import Client
 
 
+@pytest.fixture(scope="session")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HubServer]:
+    with hub_server(tmp_path_factory.mktemp("served") / "home") as running:
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def home(served: HubServer, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Give each test the served home as LORRY_HOME, empty."""
+    for name in [name for name in os.environ if name.startswith("LORRY_")]:
+        monkeypatch.delenv(name)
+    shutil.rmtree(served.home, ignore_errors=True)
+    monkeypatch.setenv("LORRY_HOME", str(served.home))
+    return served.home
+
+
 @pytest.fixture
-def hub(home: Path) -> Iterator[HubServer]:
-    with hub_server(home) as served:
-        yield served
+def hub(served: HubServer) -> HubServer:
+    return served
 
 
 @pytest.fixture
