@@ -8,15 +8,14 @@ tell, once these are older than any disk's clock is coarse: of two publishes in 
 
 from __future__ import annotations
 
-import json
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from functools import wraps
 from pathlib import Path
 from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeVar
 
-from lorry.errors import InvalidFile, LorryError, VerificationFailed
+from lorry_registry.index_file import opened, prepare
 from lorry_registry.notes import NOTHING, Note
 from lorry_registry.reference import Reference
 from lorry_registry.semver import Version
@@ -24,20 +23,6 @@ from lorry_registry.store import LocalStore
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-_SCHEMA = 5
-_TICK_NS = 3_000_000_000
-_TABLES = """
-CREATE TABLE adapter (adapter TEXT PRIMARY KEY, changed INTEGER) WITHOUT ROWID;
-CREATE TABLE version (
-    adapter TEXT, version TEXT, manifest TEXT, title TEXT, kinds TEXT, format TEXT, base TEXT, size INTEGER,
-    fault TEXT, note TEXT, place TEXT, stable INTEGER, yanked INTEGER, deprecated INTEGER, words TEXT, prose TEXT,
-    PRIMARY KEY (adapter, version)
-) WITHOUT ROWID;
-CREATE TABLE file (sha256 TEXT, adapter TEXT, version TEXT);
-CREATE INDEX file_sha256 ON file (sha256);
-"""
-
 
 _COLUMNS = "adapter, version, manifest, title, kinds, format, base, size, fault, note"
 
@@ -95,7 +80,7 @@ def _healing(ask: Callable[Concatenate[LocalStore, P], T]) -> Callable[Concatena
 def list_adapters(store: LocalStore, asked: Asked | None = None) -> list[Listed]:
     """Return the adapters of which a version is as asked, all where nothing is asked; see `search`."""
     last, where, values = _conditions(asked)
-    with _opened(store) as connection:
+    with opened(store) as connection:
         # Of columns beside one max() sqlite gives those of the row that has it: sqlite.org/lang_select.html#bareagg.
         rows = connection.execute(
             f"SELECT max((stable AND NOT yanked) || place), {_COLUMNS}, group_concat(version), "  # noqa: S608  only literals are put together
@@ -109,7 +94,7 @@ def list_adapters(store: LocalStore, asked: Asked | None = None) -> list[Listed]
 @_healing
 def list_versions(store: LocalStore) -> list[Entry]:
     """Return every version of every adapter: by name, and the lowest version first."""
-    with _opened(store) as connection:
+    with opened(store) as connection:
         rows = connection.execute(f"SELECT {_COLUMNS} FROM version ORDER BY adapter, place").fetchall()  # noqa: S608  a literal
     return [_entry(*row) for row in rows]
 
@@ -122,7 +107,7 @@ def search(store: LocalStore, asked: Asked) -> list[Entry]:
     beginning of a base table's id. Within that order they come by name, and the lowest version first.
     """
     last, where, values = _conditions(asked)
-    with _opened(store) as connection:
+    with opened(store) as connection:
         rows = connection.execute(
             f"SELECT {_COLUMNS} FROM version WHERE {where} ORDER BY {last}, adapter, place",  # noqa: S608  only literals are put together
             values,
@@ -146,7 +131,7 @@ def _conditions(asked: Asked | None) -> tuple[str, str, dict[str, str]]:
 @_healing
 def find_file(store: LocalStore, sha256: str) -> list[tuple[Reference, str]]:
     """Return the versions that hold a file of these bytes, with their manifests' digests, lowest first."""
-    with _opened(store) as connection:
+    with opened(store) as connection:
         rows = connection.execute(
             "SELECT DISTINCT adapter, version, manifest FROM file JOIN version USING (adapter, version) "
             "WHERE sha256 = ?",
@@ -161,7 +146,7 @@ def is_right(store: LocalStore) -> bool:
     if not store.layout.index.is_file():
         return True
     try:
-        with _opened(store) as kept, closing(_prepare(Path(":memory:"), store)) as fresh:
+        with opened(store) as kept, closing(prepare(Path(":memory:"), store)) as fresh:
             return _all(kept) == _all(fresh)
     except (sqlite3.Error, ValueError):
         return False
@@ -172,155 +157,11 @@ def _all(connection: sqlite3.Connection) -> list[list[Any]]:
     return [sorted(connection.execute(f"SELECT * FROM {table}").fetchall(), key=repr) for table in tables]  # noqa: S608  two literals
 
 
-@contextmanager
-def _opened(store: LocalStore) -> Iterator[sqlite3.Connection]:
-    """Open the index, up to date, and close it at the end."""
-    try:
-        connection = _prepare(store.layout.index, store)
-    except sqlite3.OperationalError:  # a home that is missing or read-only, a disk that cannot lock
-        connection = _prepare(Path(":memory:"), store)
-    except sqlite3.DatabaseError:  # damaged
-        store.layout.index.unlink(missing_ok=True)
-        connection = _prepare(store.layout.index, store)
-    with closing(connection):
-        yield connection
-
-
-def _prepare(path: Path, store: LocalStore) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, timeout=5)
-    try:
-        with connection:
-            # One writer at a time from here, so that two commands do not both make the tables.
-            connection.execute("BEGIN IMMEDIATE")
-            if connection.execute("PRAGMA user_version").fetchone()[0] != _SCHEMA:
-                _make_tables(connection)
-            _update(connection, store)
-    except BaseException:
-        connection.close()
-        raise
-    return connection
-
-
-def _make_tables(connection: sqlite3.Connection) -> None:
-    for (table,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall():
-        connection.execute(f'DROP TABLE "{table}"')
-    for statement in filter(str.strip, _TABLES.split(";")):
-        connection.execute(statement)
-    connection.execute(f"PRAGMA user_version = {_SCHEMA}")
-
-
-def _update(connection: sqlite3.Connection, store: LocalStore) -> None:
-    """Add the versions the index lacks and drop those that are gone; a version never changes, a note on it may."""
-    there = {reference.adapter: (reference, changed) for reference, changed in store.adapters()}
-    known = dict(connection.execute("SELECT adapter, changed FROM adapter"))
-    faulty = {adapter for (adapter,) in connection.execute("SELECT adapter FROM version WHERE fault <> ''")}
-    for adapter in known.keys() - there.keys():
-        _update_adapter(connection, store, Reference.parse(adapter))
-        connection.execute("DELETE FROM adapter WHERE adapter = ?", (adapter,))
-    stale = [each for name, each in there.items() if name in faulty or known.get(name) != each[1]]
-    settled = store.now_ns() - _TICK_NS if stale else 0
-    for reference, changed in stale:
-        _update_adapter(connection, store, reference)
-        seen = changed if changed < settled else None
-        connection.execute("INSERT OR REPLACE INTO adapter VALUES (?, ?)", (reference.adapter, seen))
-
-
-def _update_adapter(connection: sqlite3.Connection, store: LocalStore, reference: Reference) -> None:
-    """Bring the rows of one adapter up to date; versions that could not be read are read again."""
-    adapter, records = reference.adapter, store.records(reference)
-    there, notes = {str(version): version for version in records.versions()}, records.noted()
-    rows = connection.execute("SELECT version, fault, note FROM version WHERE adapter = ?", (adapter,)).fetchall()
-    gone = [
-        (adapter, version)
-        for version, fault, note in rows
-        if fault or version not in there or note != notes.get(there[version], "")
-    ]
-    for table in ("version", "file"):
-        connection.executemany(f"DELETE FROM {table} WHERE adapter = ? AND version = ?", gone)  # noqa: S608  two literals
-    known = {version for version, _, _ in rows} - {version for _, version in gone}
-    for text in sorted(there.keys() - known):
-        key, note = (adapter, text), notes.get(there[text], "")
-        entry, about = _read(store, reference.at(there[text]))
-        said, fault = _read_note(note)
-        connection.execute(
-            "INSERT INTO version VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                *key,
-                entry.manifest,
-                entry.title,
-                ",".join(entry.kinds),
-                entry.format,
-                entry.base,
-                entry.size,
-                entry.fault or fault,
-                note,
-                there[text].sort_key,
-                there[text].stable,
-                said.yanked is not None,
-                said.deprecated is not None,
-                about.words,
-                about.prose,
-            ),
-        )
-        connection.executemany("INSERT INTO file VALUES (?, ?, ?)", ((sha256, *key) for sha256 in about.files))
-
-
-class _About(NamedTuple):
-    """What is looked for: the words people file a version under, what is said of it, and the sha256 of its files."""
-
-    words: str = ""
-    prose: str = ""
-    files: tuple[str, ...] = ()
-
-
-def _read(store: LocalStore, reference: Reference) -> tuple[Entry, _About]:
-    """Read what the index needs of a manifest as plain JSON: validating thousands would take pydantic seconds."""
-    digest = ""
-    try:
-        digest = store.resolve(reference).digest
-        manifest = json.loads(store.blobs.read(digest))
-        return _summary(reference, digest, manifest), _about(reference, manifest)
-    except VerificationFailed as error:
-        fault = str(error)
-    except (LorryError, ValueError, KeyError, TypeError) as error:
-        fault = f"its manifest cannot be read: {error}"
-    return Entry(reference, digest, fault=fault), _About()
-
-
-def _summary(reference: Reference, digest: str, manifest: dict[str, Any]) -> Entry:
-    adapter = manifest["adapter"]
-    return Entry(
-        reference,
-        digest,
-        manifest["id"]["title"],
-        tuple(adapter["kinds"]),
-        adapter["format"],
-        manifest["base"]["id"],
-        sum(file["size"] for file in manifest["files"]),
-    )
-
-
-def _about(reference: Reference, manifest: dict[str, Any]) -> _About:
-    told, adapter = manifest["id"], manifest["adapter"]
-    words = [reference.adapter, told["title"], *told["tags"], *adapter["trigger_words"], *adapter["tokens"]]
-    return _About(
-        "\n".join(words).casefold(), told["description"].casefold(), tuple(file["sha256"] for file in manifest["files"])
-    )
-
-
 def _entry(adapter: str, version: str, manifest: str, title: str, kinds: str, *rest: Any) -> Entry:  # noqa: ANN401  a row
     *facts, note = rest
     listed = tuple(kinds.split(",")) if kinds else ()
     entry = Entry(_reference(adapter, version), manifest, title, listed, *facts)
     return entry if entry.fault or not note else entry._replace(note=Note.from_bytes(note.encode()))
-
-
-def _read_note(note: str) -> tuple[Note, str]:
-    """Return what a note says, and what is wrong with it."""
-    try:
-        return Note.from_bytes(note.encode() or b"{}"), ""
-    except InvalidFile as error:
-        return NOTHING, f"its note is damaged: {error}"
 
 
 def _reference(adapter: str, version: str) -> Reference:

@@ -18,11 +18,11 @@ from tests.reliability.jobs import assert_sound
 
 LATER = """
 import sys, pathlib
-from lorry_registry import Registry, canonical_json, index
+from lorry_registry import Registry, canonical_json, index_file
 from lorry_registry.reference import Reference
 from lorry_registry.semver import Version
 
-index._SCHEMA += 1                       # its index has another schema
+index_file._SCHEMA += 1                       # its index has another schema
 registry = Registry(sys.argv[1])
 manifest = registry.manifest("demo/cat@1.0.0").model_dump(mode="json", exclude_none=True)
 manifest["id"]["version"] = "1.1.0"
@@ -41,8 +41,8 @@ registry.ls()
 
 LISTING = """
 import sys
-from lorry_registry import Registry, index
-index._SCHEMA += 1
+from lorry_registry import Registry, index_file
+index_file._SCHEMA += 1
 assert [len(Registry(sys.argv[1]).ls()) for _ in range(20)] == [1] * 20
 """
 
