@@ -81,3 +81,9 @@ def test_the_registry_loads_nothing_heavy(adapter: Path, tmp_path: Path) -> None
     assert not HEAVY & loaded_by("ls")
     assert not HEAVY & loaded_by("pull", "demo/sample@1.0.0", "--to", str(tmp_path / "pulled"))
     assert (tmp_path / "pulled").exists()
+
+
+def test_adding_files_and_linking_them_loads_nothing_heavy_and_no_client(adapter: Path, tmp_path: Path) -> None:
+    assert not (HEAVY | {"httpcore2"}) & loaded_by("add", str(adapter))
+    (tmp_path / "tool").mkdir()
+    assert not HEAVY & loaded_by("link", "foreign/sample", "--comfyui", str(tmp_path / "tool"))
