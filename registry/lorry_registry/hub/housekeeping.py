@@ -52,10 +52,13 @@ def unneeded(store: LocalStore, manifests: Collection[str]) -> Iterator[Path]:
 
 
 def contents(store: LocalStore) -> Iterator[tuple[Content, str]]:
-    """Yield what must stand at each blob that clients wrote, and where it belongs."""
+    """Yield what must stand at each blob that clients wrote or that was made for a version, and where it belongs."""
     for each in stored(store):
         for path, entry in (each.commit.files if each.commit else {}).items():
             yield entry.content, f"{each.where}: {path}"
+    for record in made_for_versions(store):
+        for path, entry in (read_files(record) or {}).items():
+            yield entry.content, f"{path}, which is made again when {record} is deleted"
 
 
 def made_for_versions(store: LocalStore) -> list[Path]:

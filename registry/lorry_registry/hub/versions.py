@@ -41,7 +41,9 @@ def version_id(resolved: Resolved) -> str:
 def version_commit(store: LocalStore, resolved: Resolved) -> Commit:
     """Return the commit that stands for a version; raise VerificationFailed where a blob is missing or damaged."""
     path = store.layout.hub / "versions" / resolved.digest
-    files = read_files(path) or _make(store, resolved, path)
+    files = read_files(path)
+    if files is None or not all(store.blobs.path(entry.sha256).is_file() for entry in files.values()):
+        files = _make(store, resolved, path)
     version = resolved.reference.exact()
     return Commit(
         files=files,

@@ -84,6 +84,28 @@ def test_a_damaged_file_is_not_sent(call: Client, registry: Registry, cat: dict[
     assert "damaged" in answer.headers["x-error-message"]
 
 
+def test_what_was_made_for_a_version_is_kept_checked_and_made_again(
+    call: Client, registry: Registry, cat: dict[str, str], home: Path
+) -> None:
+    assert cat
+    card = call("GET", "/demo/cat/resolve/main/README.md").body
+    blob = registry.store.blobs.path(hashlib.sha256(card).hexdigest())
+    for path in home.rglob("*"):
+        os.utime(path, (1, 1))
+    registry.gc()
+    assert call("GET", "/demo/cat/resolve/main/README.md").body == card
+    blob.chmod(0o644)
+    blob.write_bytes(b"rotten")
+    (fault,) = registry.fsck()
+    assert "README.md, which is made again when" in fault.where
+    for record in (home / "hub/versions").iterdir():
+        record.unlink()
+    assert call("GET", "/demo/cat/resolve/main/README.md").body == card
+    blob.unlink()
+    assert call("GET", "/demo/cat/resolve/main/README.md").body == card
+    assert registry.fsck() == ()
+
+
 def test_diffusers_loads_what_was_published_by_name_tag_and_commit(
     hub: HubServer, registry: Registry, tmp_path: Path
 ) -> None:
