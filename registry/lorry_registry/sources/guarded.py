@@ -63,7 +63,7 @@ class Guarded:
         self.limits, self._secrets = limits, secrets or {}
         self._deadline = time.monotonic() + limits.seconds
         self._pool = httpcore2.ConnectionPool(
-            ssl_context=ssl.create_default_context(), network_backend=_Backend(limits.hosts, self._deadline)
+            ssl_context=httpcore2.default_ssl_context(), network_backend=_Backend(limits.hosts, self._deadline)
         )
 
     def __enter__(self) -> Self:
