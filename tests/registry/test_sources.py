@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import subprocess
+import sys
+import threading
+import time
 from collections.abc import Iterator
+from io import BufferedIOBase
 from pathlib import Path
 from typing import Any
 
@@ -59,24 +64,33 @@ def test_a_page_instead_of_a_file_is_told_as_such(registry: Registry) -> None:
     assert "is a web page" in told.why
 
 
-def test_what_was_cut_off_is_gone_on_with_by_another_process(registry: Registry, lora: Path) -> None:
-    data = lora.read_bytes()
-    honest = files({"/ink.safetensors": data})
-    with serving(lambda asked: Reply(data[:300], headers={"ETag": '"one"'}, length=len(data))
-                 if "range" not in asked.headers else Reply(status=503)) as server:  # fmt: skip
-        (cut,) = registry.add([f"{server.url}/ink.safetensors"], wishes=WISHES)
-        assert cut.error
-        (folder,) = registry.store.layout.drafts.glob("fetch-*[!k]")
-    limits = HERE
-    with serving(honest) as server, Guarded(limits) as web:
-        # another port is another address; the part is that of the bytes all the same
-        part = next(each for each in folder.glob("*.part") if ".etag" not in each.name)
-        name = hashlib.sha256(f"{server.url}/ink.safetensors".encode()).hexdigest()[:16]
-        part.rename(folder / f"{name}.part")
-        (folder / f"{name}.etag.part").write_text('"one"')
-        file = download(web, f"{server.url}/ink.safetensors", folder, 1 << 20)
-    assert file.read_bytes() == data
-    assert [each.headers.get("range") for each in server.asked] == ["bytes=300-"]
+def test_a_fetch_that_was_killed_is_gone_on_with_and_two_at_once_are_one(registry: Registry, tmp_path: Path) -> None:
+    data = write_lora(tmp_path / "ink.safetensors", metadata={"notes": "x" * 60_000}).read_bytes()
+    honest, half = files({"/ink.safetensors": data}), 30_000
+    killed = threading.Event()
+
+    def stop_halfway(file: BufferedIOBase) -> None:
+        file.write(data[:half])
+        killed.wait(20)
+
+    def answer(asked: Asked) -> Reply | None:
+        told = {"ETag": '"one"', "Content-Length": str(len(data))}
+        return honest(asked) if killed.is_set() else Reply(stop_halfway, headers=told)
+
+    with serving(answer) as server:
+        address = f"{server.url}/ink.safetensors"
+        first = subprocess.Popen([sys.executable, "-m", "lorry", "add", address, "--allow-host", HOST])
+        while sum(each.stat().st_size for each in registry.home.rglob("*.part")) < half:
+            assert first.poll() is None
+            time.sleep(0.02)
+        (second,) = registry.add([address], wishes=WISHES)
+        assert "is being fetched by another process" in second.why
+        first.kill()
+        first.wait()
+        killed.set()
+        (told,) = registry.add([address], wishes=WISHES)
+    assert told.outcome == "added", told.why
+    assert [each.headers.get("range") for each in server.asked] == [None, f"bytes={half}-"]
 
 
 @pytest.mark.parametrize("tag", ['W/"weak"', "", '"two"'])

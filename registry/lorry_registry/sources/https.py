@@ -47,6 +47,7 @@ def download(web: Guarded, url: str, into: Path, most: int, name: str = "") -> P
                 with part.file.open("ab") as file:
                     for chunk in chunks:
                         file.write(chunk)
+                        file.flush()  # what came is there for the next one, whatever ends this process
                         watch().advance(len(chunk))
                 named = name or name_of(answer.headers.get("content-disposition", ""), url, answer.url)
                 return part.finish(named)
