@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from lorry.errors import Conflict, UpstreamFailed
+from lorry.errors import Conflict, NotFound, UpstreamFailed
 from lorry_registry.manifest import Manifest
 from lorry_registry.remotes.hub.contents import left_behind
 from lorry_registry.remotes.hub.repository import MAIN, HubRepository
@@ -57,6 +57,8 @@ def publish(repository: HubRepository, versions: HubVersions, release: Release) 
             standing = versions.at(commit)
             return mine and standing is not None and standing.digest == release.digest
         line = _line(repository, versions, release.manifest)
+        if line is None:
+            continue
         if line.standing and line.standing.version == version:
             sealed = _seal(repository, versions, version, line.head)
             mine = mine or (sealed and line.standing.digest == release.digest)
@@ -78,10 +80,12 @@ def _seal(repository: HubRepository, versions: HubVersions, version: Version, co
         return True  # the answer was lost, the tag was not
 
 
-def _line(repository: HubRepository, versions: HubVersions, manifest: Manifest) -> _Line:
-    """Return where a version is to be committed."""
+def _line(repository: HubRepository, versions: HubVersions, manifest: Manifest) -> _Line | None:
+    """Return where a version is to be committed; None where another's tag made that branch vanish just now."""
     version = manifest.reference.exact()
     line = _at_head(repository, versions, MAIN)
+    if line is None:
+        raise UpstreamFailed(f"hf://{repository.name} has no branch {MAIN}; push again, or make one on its page")
     if line.standing and line.standing.manifest.reference.adapter != manifest.reference.adapter:
         raise Conflict(
             f"hf://{repository.name} holds {line.standing.manifest.reference.adapter}, and a repository holds one "
@@ -94,11 +98,9 @@ def _line(repository: HubRepository, versions: HubVersions, manifest: Manifest) 
     return _at_head(repository, versions, own)
 
 
-def _at_head(repository: HubRepository, versions: HubVersions, branch: str) -> _Line:
+def _at_head(repository: HubRepository, versions: HubVersions, branch: str) -> _Line | None:
     head = repository.commit_of(branch)
-    if head is None:
-        raise UpstreamFailed(f"hf://{repository.name} has no branch {branch!r}; push again")
-    return _Line(branch, head, versions.at(head))
+    return _Line(branch, head, versions.at(head)) if head else None
 
 
 def _rank(version: Version) -> tuple[bool, Version]:
@@ -114,8 +116,8 @@ def _commit(repository: HubRepository, versions: HubVersions, release: Release, 
     message = f"Publish {release.manifest.reference}\n\nManifest sha256:{release.digest}"
     try:
         return repository.commit(line.branch, line.head, message, files, gone)
-    except UpstreamFailed:
+    except (NotFound, UpstreamFailed):
         now = _at_head(repository, versions, line.branch)
-        if not now.standing or now.standing.digest != release.digest:
+        if now and (now.standing is None or now.standing.digest != release.digest):
             raise
         return None

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from functools import cached_property
 from http import HTTPStatus
 from pathlib import Path
@@ -45,7 +44,10 @@ class HubRepository:
     @cached_property
     def _api(self) -> HfApi:
         from huggingface_hub import HfApi
+        from huggingface_hub.utils import disable_progress_bars  # type: ignore[attr-defined]
 
+        if not sys.stderr.isatty():
+            disable_progress_bars()
         return HfApi(endpoint=os.environ.get("HF_ENDPOINT", "").rstrip("/") or None, library_name="lorry")
 
     @property
@@ -157,7 +159,7 @@ class HubRepository:
             ),
         ]
         summary, _, description = message.partition("\n\n")
-        with told(self.name), _bars_on_terminals():
+        with told(self.name):
             try:
                 return self._api.create_commit(
                     self.name,
@@ -222,22 +224,3 @@ class HubRepository:
             if len(data) > most:
                 raise VerificationFailed(f"hf://{self.name}: {path} has more than {most:,} bytes, and is not read")
         return bytes(data)
-
-
-@contextmanager
-def _bars_on_terminals() -> Iterator[None]:
-    """Let the client draw its progress bars where somebody sees them."""
-    from huggingface_hub.utils import (  # type: ignore[attr-defined]
-        are_progress_bars_disabled,
-        disable_progress_bars,
-        enable_progress_bars,
-    )
-
-    if sys.stderr.isatty() or are_progress_bars_disabled():
-        yield
-        return
-    disable_progress_bars()
-    try:
-        yield
-    finally:
-        enable_progress_bars()
