@@ -116,6 +116,21 @@ def test_diffusers_is_always_given_a_file_and_a_revision() -> None:
     ) in text
 
 
+def test_learned_tokens_are_loaded_as_such() -> None:
+    lora = manifest()
+    file = lora.files[0].model_copy(update={"path": "cat_emb.safetensors", "role": "embedding", "sha256": "e" * 64})
+    both = card(lora.model_copy(update={"files": (*lora.files, file)}))
+    assert "The learned tokens are in `cat_emb.safetensors`" in both
+    assert "`cat_emb.safetensors` into `ComfyUI/models/embeddings`, and write `embedding:cat_emb`" in both
+    facts = lora.adapter.model_copy(update={"layers": 0, "kinds": ("textual-inversion",), "tokens": ("<cat>",)})
+    alone = card(
+        lora.model_copy(update={"files": (file,), "adapter": facts}), loaded={"diffusers": "cat_emb.safetensors"}
+    )
+    assert 'load_textual_inversion("alice/cat-lora", weight_name="cat_emb.safetensors", revision="v1.2.0")' in alone
+    assert "template:sd-lora" not in front_matter(alone)["tags"]
+    assert "Trigger words: `sks cat`, `<cat>`" in alone
+
+
 ATTACKS = [
     "x\n---\nlicense: mit\nbase_model: evil/model\n---\n",
     "---",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
+from pathlib import PurePosixPath
 from types import MappingProxyType
 from typing import Any
 
@@ -57,7 +58,8 @@ def _front_matter(manifest: Manifest, base_model: str, for_diffusers: str) -> st
 
     told = manifest.id
     library = ["diffusers"] if for_diffusers else []
-    tags = ["text-to-image", *library, *manifest.adapter.kinds, "template:sd-lora", _family(manifest), "lorry"]
+    gallery = ["template:sd-lora"] if manifest.adapter.layers else []
+    tags = ["text-to-image", *library, *manifest.adapter.kinds, *gallery, _family(manifest), "lorry"]
     prompt = one_line(", ".join(manifest.adapter.trigger_words))
     fields: dict[str, Any] = {
         **({"base_model": base_model, "base_model_relation": "adapter"} if base_model else {}),
@@ -84,6 +86,10 @@ def _license(text: str) -> dict[str, str]:
 
 def _previews(manifest: Manifest) -> list[str]:
     return [file.path for file in manifest.files if file.role == "preview"]
+
+
+def _embeddings(manifest: Manifest) -> list[str]:
+    return [file.path for file in manifest.files if file.role == "embedding"]
 
 
 def _family(manifest: Manifest) -> str:
@@ -116,14 +122,20 @@ def _diffusers(manifest: Manifest, repository: str, base_model: str, file: str) 
         f"image = pipeline({_literal(prompt)}).images[0]",
         "python",
     )
+    if manifest.adapter.layers and _embeddings(manifest):
+        files = ", ".join(map(code, _embeddings(manifest)))
+        yield f"The learned tokens are in {files}; `load_textual_inversion` takes them, for one text encoder at a time."
 
 
 def _comfy(manifest: Manifest, file: str) -> Iterator[str]:
     if not file:
         return
-    folder, node = ("loras", "the node *Load LoRA*") if manifest.adapter.layers else ("embeddings", "`embedding:NAME`")
     yield "## ComfyUI"
-    yield f"Put {code(file)} into `ComfyUI/models/{folder}`, and load it with {node}."
+    if manifest.adapter.layers:
+        yield f"Put {code(file)} into `ComfyUI/models/loras`, and load it with the node *Load LoRA*."
+    for path in _embeddings(manifest):
+        name = PurePosixPath(path).stem
+        yield f"Put {code(path)} into `ComfyUI/models/embeddings`, and write {code(f'embedding:{name}')} in the prompt."
 
 
 def _lorry(manifest: Manifest, repository: str) -> Iterator[str]:
