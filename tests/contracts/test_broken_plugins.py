@@ -306,6 +306,10 @@ BASES: Mapping[str, tuple[BaseModel, str]] = {
         table(components=(replace(table().components[0], naming={"comfy": Naming(("",), ("comfy",))}),)),
         "Schemes, the vocabulary",
     ),
+    "lookups of no module": (
+        table(components=(replace(table().components[0], lookups=("words",)),)),
+        "Schemes, the vocabulary, lookups",
+    ),
 }
 
 

@@ -19,15 +19,16 @@ _TABLES = "_embedding$|^shared$|_attention_bias$"
 def adapter(base: Base, dialect: str, kind: str, scales: Sequence[float] = (1.0,), modules: str = "") -> Adapter:
     """Make layers of one kind for the linear and convolutional modules that a dialect can name.
 
-    The scales are given out in turn. `modules` is searched for in each path; learned tables of embeddings, which no
-    peer adapts, are left out.
+    The scales are given out in turn. `modules` is searched for in each path; embeddings are left out where the dialect
+    does not spell them apart, since no peer that speaks it adapts them.
     """
     spoken = compiled(host().dialects()[dialect], host().base_models()[base.id], tuple(host().kinds().values()))
     random = Random()
     chosen = [
         (path, shape)
         for path, shape in base.shapes.items()
-        if len(shape) in (2, 4) and re.search(modules, str(path)) and not re.search(_TABLES, path.name)
+        if len(shape) in (2, 4) and re.search(modules, str(path))
+        if spoken.dialect.lookups or not re.search(_TABLES, path.name)
         for naming in [spoken.naming(path.component)]
         if naming and spoken.covering(path.component, naming.schemes[0], path.name)
     ]

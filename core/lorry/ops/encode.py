@@ -63,7 +63,7 @@ class Encoder:
         self._kinds = {kind.name: kind for kind in grammar.kinds}
         self._returning = style is not None
         self._facts = grammar.dialect.facts(TensorMap(tensors={}, metadata=adapter.metadata))
-        self._known: dict[tuple[str, str], list[tuple[Spelled, set[str]]]] = {}
+        self._known: dict[tuple[str, str, bool], list[tuple[Spelled, set[str]]]] = {}
         self.lost: dict[str, str] = {}
         """What the dialect cannot hold, by layer or token, with the reason."""
 
@@ -126,10 +126,11 @@ class Encoder:
     def _spelt(self, group: _Group, parts: Mapping[str, Layer]) -> _Spelt | str:
         """Make one layer of a module's parts as the dialect spells it, or say why that cannot be."""
         kind, target = self._kinds[group.kind], group.target
-        spelled = self._spelled(kind, parts, group.param)
+        lookup = self._grammar.looks_up(ModulePath(group.component, next(iter(parts))))
+        spelled = self._spelled(kind, parts, group.param, lookup=lookup)
         if isinstance(spelled, str) and kind.factors and kind.build:
             parts = {name: flattened(layer, kind) for name, layer in parts.items()}
-            spelled = self._spelled(kind, parts, group.param)
+            spelled = self._spelled(kind, parts, group.param, lookup=lookup)
         if isinstance(spelled, str):
             return spelled
         joined = views.join([parts.get(name) for name in target.parts], kind, target)
@@ -206,23 +207,25 @@ class Encoder:
         known = prefix in naming.prefixes and scheme in naming.schemes
         return (prefix, scheme) if known else (naming.prefixes[0], naming.schemes[0])
 
-    def _spelled(self, kind: Kind, parts: Mapping[str, Layer], param: str) -> Spelled | str:
+    def _spelled(self, kind: Kind, parts: Mapping[str, Layer], param: str, *, lookup: bool) -> Spelled | str:
         """Choose the first spelling that holds every part, or say that there is none."""
-        for each, known in self._spellings(kind, param):
+        for each, known in self._spellings(kind, param, lookup=lookup):
             written = [each.spelling.write(layer, self._facts) for layer in parts.values()]
             if all(layer is not None and known.issuperset(layer.slots) for layer in written):
                 return each
         slots = {slot for layer in parts.values() for slot in layer.slots}
-        return f"it does not spell {kind.title} layers with {', '.join(sorted(slots))} of a {param}"
+        whose = "an embedding's " if lookup else "a "
+        return f"it does not spell {kind.title} layers with {', '.join(sorted(slots))} of {whose}{param}"
 
-    def _spellings(self, kind: Kind, param: str) -> list[tuple[Spelled, set[str]]]:
+    def _spellings(self, kind: Kind, param: str, *, lookup: bool) -> list[tuple[Spelled, set[str]]]:
         """Return the dialect's spellings of a kind of layer, with the slots that each can hold."""
-        known = kind.name, param
+        known, apart = (kind.name, param, lookup), self._grammar.dialect.lookups
         if known not in self._known:
             self._known[known] = [
                 (each, {*each.spelling.slots.values(), *each.spelling.shared.values()})
                 for each in self._grammar.spelled
                 if each.kind is kind and each.spelling.param == param
+                if not apart or (each.spelling.family == apart) is lookup
             ]
         return self._known[known]
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from lorry.ir.module_path import ModulePath
 from lorry.ir.tensor_map import TensorMap
-from lorry.ops.names import MANY, OWN, NameTable, Target, name_table
+from lorry.ops.names import MANY, OWN, NameTable, Target, lookup_table, name_table
 from lorry.plugin.base_model import BaseModel, Component, Naming
 from lorry.plugin.dialect import Dialect
 from lorry.plugin.kind import ALPHA, Kind, Spelling, TokenLayout
@@ -130,6 +130,11 @@ class Grammar:
             return targets[0]
         whole = (target for target in targets if all(part in present for part in target.parts))
         return next(whole, targets[0] if targets else None)
+
+    def looks_up(self, path: ModulePath) -> bool:
+        """Tell whether the dialect spells this module apart, as one that looks rows up by number."""
+        component = self.base.component(path.component) if self.dialect.lookups else None
+        return component is not None and lookup_table(component).find(path.name) is not None
 
     def encoder(self, name: str) -> str | None:
         """Return the component an encoder name (clip_l, t5 …) stands for; "" is the only text encoder there is."""

@@ -154,6 +154,11 @@ def name_table(component: Component, scheme: str, separator: str) -> NameTable:
     return _table(component.name, scheme, separator, component.schemes.get(scheme, ()))
 
 
+def lookup_table(component: Component) -> NameTable:
+    """Return the compiled table of the modules that look rows up by number, under our own names."""
+    return _own_table(component.name, ".", component.lookups)
+
+
 @cache
 def _table(component: str, scheme: str, separator: str, views: tuple[View, ...]) -> NameTable:
     return NameTable(component, scheme, separator, views)

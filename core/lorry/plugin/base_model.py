@@ -49,6 +49,7 @@ class Component:
     depth: a module that must be there for the names of its other schemes to hold, where they count blocks.
     embedding: width of its token embedding in the published models; 0 where it takes no tokens.
     vocabulary: the module that holds the token embedding.
+    lookups: templates of our own names of the modules that look rows of their weight up by number (nn.Embedding).
     tokenizer: name of the folder with its tokenizer.
     """
 
@@ -60,6 +61,7 @@ class Component:
     depth: str = ""
     embedding: int = 0
     vocabulary: str = ""
+    lookups: tuple[str, ...] = ()
     tokenizer: str = ""
 
 

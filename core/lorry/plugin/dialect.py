@@ -70,6 +70,8 @@ class Dialect:
         names with no prefix.
     separator: what stands between the parts of a module name, "." or "_".
     spellings: families of kind spellings it speaks; the first one that spells a kind is written.
+    lookups: the one of these families that is written for modules that look rows up by number (nn.Embedding), and for
+        no others; "" where they are spelled as all modules are.
     tokens: token layouts it speaks; the first one is written.
     header: where the scale is kept when it is not an alpha tensor.
     containers: which containers it comes in; the first is written by default.
@@ -90,6 +92,7 @@ class Dialect:
     lead: str = ""
     separator: str = "."
     spellings: tuple[str, ...] = ()
+    lookups: str = ""
     tokens: tuple[str, ...] = ()
     header: Header | None = None
     refuse: Callable[[TensorMap], str | None] = field(default=lambda _: None)

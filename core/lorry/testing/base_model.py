@@ -96,7 +96,7 @@ def components_are_told_apart(each: Table) -> None:
 
 
 def what_is_spoken_of_is_there(each: Table) -> None:
-    """Schemes, the vocabulary, the depth and the components and modules that probes name are in the table."""
+    """Schemes, the vocabulary, lookups, the depth and the components and modules that probes name are in the table."""
     known = {component.name: component for component in each.model.components}
     for component in known.values():
         for family, naming in {**component.naming, **component.checkpoints}.items():
@@ -107,6 +107,8 @@ def what_is_spoken_of_is_there(each: Table) -> None:
             expect(naming.prefixes, f"{component.name} has no prefix for {family!r}; a bare name has the prefix ''")
         for what, name in {"vocabulary": component.vocabulary, "depth": component.depth}.items():
             expect(not name or _own(component, name), f"the {what} of {component.name} is {name}, which is no module")
+        strange = set(component.lookups) - set(component.modules)
+        expect(not strange, f"{component.name} looks rows up in {', '.join(sorted(strange))}, which is no module")
         expect(
             not component.embedding or component.vocabulary, f"{component.name} takes tokens, but into what vocabulary?"
         )

@@ -59,6 +59,11 @@ def _spellings(kind: Kind) -> Iterator[Spelling]:
     for spelling in kind.spellings:
         if spelling.family == "peft-folder":  # peft decomposes its LoRA alone
             continue
+        if spelling.family == "peft-embedding":
+            turned = _TurnedMagnitude(kind, spelling)
+            slots = {**spelling.slots, "lora_magnitude_vector": _SPELLED}
+            yield spelling._replace(slots=slots, read=turned.read, write=turned.write)
+            continue
         plain = _Magnitude(kind, spelling)
         lycoris = spelling._replace(
             slots={**spelling.slots, "dora_scale": _SPELLED}, read=plain.read, write=plain.write
@@ -133,3 +138,18 @@ class _PeftMagnitude(_Magnitude):
         kernel = self._target(layer)[2:]
         shape = (1, known.numel, *(1 for _ in kernel)) if kernel else (known.numel,)
         return known.reshape(*shape) if slot == _ROWS else None
+
+
+class _TurnedMagnitude(_Magnitude):
+    """The slot as peft stores it for embeddings, whose weight it takes transposed: always one a column, (in)."""
+
+    def _slot(self, stored: TensorRef, layer: Layer) -> str:
+        if stored.numel != self._target(layer)[1]:
+            raise InvalidFile(f"a magnitude of shape {list(stored.shape)} is not one a column")
+        return _COLUMNS
+
+    def _known(self, stored: TensorRef, layer: Layer) -> TensorRef:  # noqa: ARG002  other spellings need it
+        return stored.reshape(1, stored.numel)
+
+    def _stored(self, known: TensorRef, slot: str, layer: Layer) -> TensorRef | None:  # noqa: ARG002  as above
+        return known.reshape(known.numel) if slot == _COLUMNS else None

@@ -12,7 +12,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import accumulate
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lorry.errors import InvalidFile
 from lorry.ir import Layer, TensorRef
@@ -183,6 +183,25 @@ def _widened(ref: TensorRef, dtype: str) -> TensorRef:
     return TensorRef.from_torch(ref.torch(dtype=torch.float64 if dtype == "F64" else torch.float32))
 
 
+def _read_turned(layer: Layer, facts: Mapping[str, Any]) -> Layer:  # noqa: ARG001  the shape of `Spelling.read`
+    if not _turns(layer):
+        raise InvalidFile(f"{_told(layer.slots)} of an embedding's factors, or their dtype, make no matrices")
+    return _turned(layer)
+
+
+def _write_turned(layer: Layer, facts: Mapping[str, Any]) -> Layer | None:  # noqa: ARG001  the shape of `Spelling.write`
+    return _turned(layer) if _turns(layer) else None
+
+
+def _turns(layer: Layer) -> bool:
+    return all(len(ref.shape) == 2 and not BITS[ref.dtype] % 8 for ref in layer.slots.values())  # noqa: PLR2004  matrices
+
+
+def _turned(layer: Layer) -> Layer:
+    """Transpose both factors: peft keeps those of an embedding for its transposed weight (`get_delta_weight`)."""
+    return replace(layer, slots={slot: ref.transpose() for slot, ref in layer.slots.items()})
+
+
 LORA = Kind(
     name="lora",
     title="LoRA",
@@ -196,6 +215,14 @@ LORA = Kind(
             family="peft",
             slots={"lora_A.weight": "down", "lora_B.weight": "up", "alpha": "alpha"},
             optional=_OPTIONAL,
+        ),
+        # Of nn.Embedding, in peft src/peft/tuners/lora/layer.py: delta = scale · (B · A)ᵀ = scale · Aᵀ · Bᵀ.
+        Spelling(
+            family="peft-embedding",
+            slots={"lora_embedding_A": "up", "lora_embedding_B": "down", "alpha": "alpha"},
+            optional=_OPTIONAL,
+            read=_read_turned,
+            write=_write_turned,
         ),
         # Those that keep no scale: BFL's own code and fal, diffusers until 0.20 and XLabs, cloneofsimo.
         Spelling(family="peft-bare", slots={"lora_A.weight": "down", "lora_B.weight": "up"}),

@@ -93,6 +93,7 @@ _TEXT_ENCODER = Component(
     name="text_encoder",
     modules=(*(f"{lead}.{module}" for lead in ("model", "language_model.model") for module in _DECODER), "lm_head"),
     naming={"diffusers": Naming(prefixes=("text_encoder",))},
+    lookups=tuple(f"{lead}.embed_tokens" for lead in ("model", "language_model.model")),
     tokenizer="tokenizer",
 )
 

@@ -11,9 +11,10 @@ _CLIP_LAYER = (
     "layer_norm2", "mlp.fc1", "mlp.fc2",
 )  # fmt: skip
 
+_CLIP_LOOKUPS = ("embeddings.token_embedding", "embeddings.position_embedding")
+
 _CLIP = (
-    "embeddings.token_embedding",
-    "embeddings.position_embedding",
+    *_CLIP_LOOKUPS,
     *(f"encoder.layers.{{i}}.{leaf}" for leaf in _CLIP_LAYER),
     "final_layer_norm",
 )
@@ -98,6 +99,7 @@ def clip(
         checkpoints={"diffusers": Naming(prefixes=(name,), schemes=own), **(checkpoints or {})},
         embedding=embedding,
         vocabulary="text_model.embeddings.token_embedding",
+        lookups=tuple(f"text_model.{module}" for module in _CLIP_LOOKUPS),
         tokenizer=name.replace("text_encoder", "tokenizer"),
     )
 
@@ -118,5 +120,6 @@ def t5(
         checkpoints=checkpoints or {},
         embedding=embedding,
         vocabulary="shared",
+        lookups=("shared", "encoder.block.{i}.layer.0.SelfAttention.relative_attention_bias"),
         tokenizer=name.replace("text_encoder", "tokenizer"),
     )

@@ -15,9 +15,9 @@ _LEAD = "base_model.model."
 def _refuse_diffusers(source: TensorMap) -> str | None:
     if CONFIG_NAME in source.sides:
         return f"{CONFIG_NAME} makes it a peft folder"
-    if METADATA_KEY in source.metadata or source.mentions(".lora_A."):
+    if METADATA_KEY in source.metadata or source.mentions(".lora_A.") or source.mentions(".lora_embedding_A"):
         return None
-    return "no key has .lora_A."
+    return "no key has .lora_A. or .lora_embedding_A"
 
 
 @hookimpl
@@ -29,7 +29,8 @@ def lorry_dialects() -> list[Dialect]:
             title="diffusers (save_lora_weights, ai-toolkit, SimpleTuner)",
             containers=("safetensors", "ckpt", "folder"),
             naming="diffusers",
-            spellings=("peft",),
+            spellings=("peft", "peft-embedding"),
+            lookups="peft-embedding",
             header=Header(
                 read=read_metadata,
                 write=write_metadata,
@@ -48,7 +49,8 @@ def lorry_dialects() -> list[Dialect]:
             title="peft folder (adapter_config.json beside the weights)",
             containers=("folder",),
             lead=_LEAD,
-            spellings=("peft", "peft-folder"),
+            spellings=("peft", "peft-folder", "peft-embedding"),
+            lookups="peft-embedding",
             header=Header(
                 read=read_config,
                 write=write_config,
