@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,7 +11,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lorry.errors import InvalidArgument
-from lorry.ir.tensor import BITS, TensorRef, decode_scalar, encode_scalar, from_bytes, from_scalar, zeros
+from lorry.ir.file_source import FileSource
+from lorry.ir.tensor import (
+    BITS,
+    Segment,
+    TensorRef,
+    decode_scalar,
+    encode_scalar,
+    from_bytes,
+    from_scalar,
+    scalars,
+    zeros,
+)
 
 TORCH_DTYPES = {
     "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16,
@@ -176,3 +188,16 @@ def test_zeros_are_zero(dtype: str) -> None:
 def test_a_dtype_without_zero_has_no_zeros() -> None:
     with pytest.raises(InvalidArgument, match="no zero"):
         zeros("F8_E8M0", (3,))
+
+
+def test_many_numbers_are_read_in_order_wherever_they_lie(tmp_path: Path) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    first.write_bytes(encode_scalar("F32", 1.5) + encode_scalar("F32", 2.5))
+    second.write_bytes(encode_scalar("F32", 3.5))
+    one, other = FileSource.open(first), FileSource.open(second)
+    places = [(one, 4), (one, 0), (other, 0), (one, 0)]
+    lying = [TensorRef("F32", (), (Segment(source, at, at + 4),)) for source, at in places]
+    refs = [*lying[:2], from_scalar(4.0, "F16"), zeros("F32", (2,)), *lying[2:], zeros("F32", (0,))]
+    found = scalars(refs)
+    assert [each for each in found if not isinstance(each, InvalidArgument)] == [2.5, 1.5, 4.0, 3.5, 1.5]
+    assert [isinstance(each, InvalidArgument) for each in found] == [False, False, False, True, False, False, True]
