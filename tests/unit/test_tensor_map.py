@@ -29,4 +29,6 @@ def test_what_is_in_no_key_is_not_found(part: str) -> None:
 
 def test_a_source_without_keys_has_nothing() -> None:
     empty = TensorMap(tensors={})
-    assert not (empty.begins("") or empty.ends("") or empty.mentions("a"))
+    assert not empty.begins("")
+    assert not empty.ends("")
+    assert not empty.mentions("a")
