@@ -1,6 +1,6 @@
 """Write the reference pages that the code itself knows: commands, hooks, formats, errors, the Python interface.
 
-One page is of figures: those that the benchmarks recorded.
+Two pages are of figures: those that the benchmarks recorded.
 
 python docs/generate.py            write them
 python docs/generate.py --check    exit 1 if one on disk differs from what would be written
@@ -20,7 +20,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import click
-from recorded import performance_page
+from recorded import performance_page, reliability_page
 from tables import table
 
 import lorry
@@ -342,6 +342,7 @@ PAGES = {
     "python.md": python_page,
     "recipe-schema.json": recipe_schema,
     "registry.md": registry_page,
+    "reliability.md": reliability_page,
     "validate.md": validate_page,
 }
 

@@ -1,4 +1,4 @@
-"""The page of what the benchmarks recorded."""
+"""The pages of what the benchmarks recorded."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ RESULTS = Path(__file__).parents[1] / "benchmarks" / "results"
 
 def performance_page() -> str:
     """Show the last recorded run of every benchmark, with what was claimed of it and whether it holds."""
-    results = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(RESULTS.glob("*.json"))]
+    results = [result for path in sorted(RESULTS.glob("*.json")) if "costs" in (result := _read(path))]
     return "\n\n".join(
         [
             "# Performance",
@@ -33,6 +33,37 @@ def performance_page() -> str:
             *(_benchmark(each) for each in results),
         ]
     )
+
+
+def reliability_page() -> str:
+    """Show the last recorded sweeps of harm: what was done how often, and what came of it."""
+    result = _read(RESULTS / "reliability.json")
+    rows = [
+        (each["what"], each["harm"], str(each["injected"]), str(each["acknowledged"]), str(len(each["faults"])))
+        for each in result["harms"]
+    ]
+    done, faults = (sum(int(row[at]) for row in rows) for at in (2, 4))
+    return "\n\n".join(
+        [
+            "# Reliability",
+            (
+                f"`{result['command']}`, {result['date']}, on {result['machine']}: harm was done {done:,} times, and "
+                f"{faults or 'nothing'} was broken, lost, missed or not to be done again. "
+                "[What is tried, and how](../explanation/reliability.md)."
+            ),
+            (
+                "Times: how often it was done. Acknowledged: what said that it was done all the same, and was held to "
+                "it; of publishers killed at random, the versions they had acknowledged; of files, what was of no "
+                "consequence. Faults: what was broken, lost or missed, or did not work when it was tried again."
+            ),
+            table(("to", "harm", "times", "acknowledged", "faults"), rows),
+        ]
+    )
+
+
+def _read(path: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return found
 
 
 def _benchmark(result: Mapping[str, Any]) -> str:
