@@ -96,7 +96,7 @@ def components_are_told_apart(each: Table) -> None:
 
 
 def what_is_spoken_of_is_there(each: Table) -> None:
-    """Schemes, the vocabulary, lookups, the depth and the components and modules that probes name are in the table."""
+    """Schemes, the vocabulary, lookups, the depth, variants and what probes name are in the table."""
     known = {component.name: component for component in each.model.components}
     for component in known.values():
         for family, naming in {**component.naming, **component.checkpoints}.items():
@@ -112,6 +112,8 @@ def what_is_spoken_of_is_there(each: Table) -> None:
         expect(
             not component.embedding or component.vocabulary, f"{component.name} takes tokens, but into what vocabulary?"
         )
+    strange = each.model.hub.keys() - {"", *each.model.variants}
+    expect(not strange, f"the Hub's repository of {', '.join(sorted(strange))} is told, which is no variant")
     for probe in (*each.model.probes, *(probe for probes in each.model.variants.values() for probe in probes)):
         expect(probe.component in known, f"a probe speaks of {probe.component!r}, which is no component")
         component = known[probe.component]
