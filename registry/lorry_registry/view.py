@@ -55,10 +55,13 @@ def _intact(store: LocalStore, file: File, path: Path) -> bool:
 
 
 def _make(store: LocalStore, resolved: Resolved, manifest: Manifest, folder: Path, verified: Collection[str]) -> None:
-    """Build the view aside and move it into place whole; another process may win, with the same content."""
+    """Build the view aside and move it into place whole; where there is one, put in place of each file what it lacks.
+
+    So no file that somebody else reads by its name is missing for a moment.
+    """
     store.layout.prepare()
     durable.make_folder(folder.parent)
-    with durable.draft(store.layout.drafts) as draft, durable.draft(store.layout.drafts) as old:
+    with durable.draft(store.layout.drafts) as draft:
         for file in manifest.files:
             target = draft / file.path
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -68,13 +71,22 @@ def _make(store: LocalStore, resolved: Resolved, manifest: Manifest, folder: Pat
                 _link_or_copy(store, file, target)
             except VerificationFailed as error:
                 raise VerificationFailed(f"{resolved.reference}: {file.path}: {error}") from error
-        if folder.exists():
-            folder.rename(old)
         try:
             draft.rename(folder)
-        except OSError:
+        except OSError:  # another process was first, or files of an older view are damaged
             if not folder.is_dir():
                 raise
+            for file in manifest.files:
+                _put(store, file, draft / file.path, folder / file.path)
+
+
+def _put(store: LocalStore, file: File, made: Path, target: Path) -> None:
+    if _intact(store, file, target):
+        return
+    if target.is_dir():
+        durable.remove(target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    made.replace(target)
 
 
 def _link_or_copy(store: LocalStore, file: File, target: Path) -> None:

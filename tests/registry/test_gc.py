@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -73,22 +74,22 @@ def test_a_draft_stays_as_long_as_its_process_lives(published: Registry) -> None
 
 
 def test_who_reads_a_version_is_never_disturbed(published: Registry, lora: Path) -> None:
-    expected, done = lora.read_bytes(), threading.Event()
+    """Neither by collecting garbage nor by others who open it for the first time at the same moment."""
+    expected, readers = lora.read_bytes(), 8
+    barrier = threading.Barrier(readers + 1)
 
-    def read() -> int:
-        rounds = 0
-        while not done.is_set() or not rounds:
-            (path,) = adapter_files(published.store, published.resolve("demo/cat"))
-            assert path.read_bytes() == expected
-            rounds += 1
-        return rounds
+    def read() -> bool:
+        barrier.wait()
+        (path,) = adapter_files(published.store, published.resolve("demo/cat"))
+        return all(path.read_bytes() == expected for _ in range(50))
 
-    with ThreadPoolExecutor() as pool:
-        readers = [pool.submit(read) for _ in range(4)]
-        for _ in range(20):
+    with ThreadPoolExecutor(readers) as pool:
+        for _ in range(10):
+            shutil.rmtree(published.store.layout.views, ignore_errors=True)
+            started = [pool.submit(read) for _ in range(readers)]
+            barrier.wait()
             published.gc(grace=-60)
-        done.set()
-        assert all(reader.result() for reader in readers)
+            assert all(each.result() for each in started)
 
 
 def test_a_version_keeps_its_blobs_however_old_and_yanked_too(published: Registry) -> None:
