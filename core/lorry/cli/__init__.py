@@ -69,7 +69,8 @@ class LazyGroup(click.Group):
         """Run the command; end quietly where whoever reads the output has left (click itself would say 1)."""
         try:
             result: object = super().invoke(ctx)
-            sys.stdout.flush()
+            if sys.stdout is not None:  # it is closed where a shell says >&-
+                sys.stdout.flush()
         except BrokenPipeError:
             # Point stdout elsewhere, so that the interpreter's last flush is quiet too.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -175,6 +176,12 @@ def _show_warnings_as_notes() -> None:
     warnings.showwarning = show
 
 
+def _show_notes(error: BaseException) -> None:
+    for each in (error, error.__cause__):  # click raises Abort from an interruption
+        for told in getattr(each, "__notes__", ()):
+            note(told)
+
+
 def main() -> None:
     """Run the command line; turn every lorry error into one line and its exit code."""
     # What a start makes (modules, classes, tables) lives to the end: collecting among it finds nothing and takes
@@ -184,7 +191,8 @@ def main() -> None:
     _show_warnings_as_notes()
     try:
         code = cli.main(prog_name="lorry", standalone_mode=False)
-    except (click.exceptions.Abort, KeyboardInterrupt):
+    except (click.exceptions.Abort, KeyboardInterrupt) as error:
+        _show_notes(error)
         complain("interrupted; nothing half-written is left")
         code = 130
     except click.ClickException as error:
@@ -193,9 +201,11 @@ def main() -> None:
         click.echo(shortened(clean(told.getvalue())), err=True, nl=False)
         code = error.exit_code
     except LorryError as error:
+        _show_notes(error)
         complain(str(error))
         code = error.exit_code
     except OSError as error:
+        _show_notes(error)
         complain(reason(error))
         code = 1
     except (MemoryError, RuntimeError) as error:

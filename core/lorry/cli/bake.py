@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from lorry.cli import options
-from lorry.cli.output import bytes_progress, count, echo, echo_json, note
+from lorry.cli.output import bytes_progress, count, echo, echo_json
 
 if TYPE_CHECKING:
     from lorry.ops.bake import Baked
@@ -84,15 +84,8 @@ def command(
     opened = open_base(base)
     pairs = [(open_adapter(path, base=opened), strength) for path, strength in map(options.with_strength, adapters)]
     baked = bake(opened, pairs, dtype=dtype, device=device, partial=partial)
-    try:
-        with bytes_progress("baking"):
-            done = write_base(
-                baked, output, layout=layout, like=like, originals=keep_originals, lossy=lossy, force=force
-            )
-    except BaseException as error:
-        for told in getattr(error, "__notes__", ()):
-            note(told)
-        raise
+    with bytes_progress("baking"):
+        done = write_base(baked, output, layout=layout, like=like, originals=keep_originals, lossy=lossy, force=force)
     if recipe_file:
         names = [options.with_strength(each)[0] for each in adapters]
         keep_recipe(done.recipe(), done.path, Path(recipe_file), inputs=names, base=base, like=like, force=force)

@@ -60,7 +60,7 @@ def command(
 
     The suffix of OUTPUT is the format of the picture. Several pictures are numbered: OUTPUT-0.png, OUTPUT-1.png …
     """
-    from lorry.ops.output import replacing
+    from lorry.ops.output import check_target, replacing
     from lorry.ops.read import open_adapter
     from lorry.ops.run import run
     from lorry.plugin.backend import Request
@@ -68,6 +68,8 @@ def command(
     target = Path(output)
     picture_format = _picture_format(target)
     targets = [target if count == 1 else target.with_name(f"{target.stem}-{at}{target.suffix}") for at in range(count)]
+    for each in targets:
+        check_target(each, force=force)
     pairs = [(open_adapter(path), strength) for path, strength in map(options.with_strength, adapters)]
     with run(base, pairs, device=device, dtype=dtype) as model:
         for at, path in enumerate(targets):

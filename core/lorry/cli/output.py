@@ -7,7 +7,7 @@ import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TextIO, TypeVar
 
 import click
 
@@ -84,7 +84,7 @@ def reason(error: Exception) -> str:
 
 def progress(items: Iterable[T], total: int, what: str) -> Iterator[T]:
     """Pass `items` on, with a bar on stderr where that is a terminal; none under -q."""
-    if _quiet() or not sys.stderr.isatty():
+    if _quiet() or not _on_terminal(sys.stderr):
         yield from items
         return
     from rich.console import Console
@@ -100,7 +100,7 @@ def progress(items: Iterable[T], total: int, what: str) -> Iterator[T]:
 @contextmanager
 def bytes_progress(what: str) -> Iterator[None]:
     """Show a bar of the bytes that are copied and written inside, on stderr where that is a terminal; none under -q."""
-    if _quiet() or not sys.stderr.isatty():
+    if _quiet() or not _on_terminal(sys.stderr):
         yield
         return
     from rich.console import Console
@@ -128,6 +128,11 @@ class _Bar(NamedTuple):
         self.bar.advance(self.task, size)
 
 
+def _on_terminal(stream: TextIO | None) -> bool:
+    """Tell whether a person reads a stream; a shell may have closed it."""
+    return stream is not None and stream.isatty()
+
+
 def _quiet() -> bool:
     context = click.get_current_context(silent=True)
     return bool(context and context.find_root().params.get("quiet"))
@@ -139,7 +144,7 @@ def facts(pairs: Iterable[tuple[str, object]]) -> None:
     Without rich, and in a pipe without click's formatter: each takes longer to load than a file to read.
     """
     cells = [(clean(name), " ".join(clean(str(value)).split())) for name, value in pairs]
-    if sys.stdout.isatty():
+    if _on_terminal(sys.stdout):
         formatter = click.HelpFormatter(max_width=_WIDE)
         formatter.write_dl(cells, col_max=_NAME_WIDTH)
         click.echo(formatter.getvalue(), nl=False)
@@ -149,9 +154,14 @@ def facts(pairs: Iterable[tuple[str, object]]) -> None:
         click.echo(f"{name.ljust(width)}  {value}".rstrip())
 
 
+def _in_a_row(cell: object) -> str:
+    """Keep a cell to its row: a file's own text may hold line breaks, which would pass for rows of ours."""
+    return " ".join(clean(str(cell)).splitlines())
+
+
 def columns(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Print rows in aligned columns, without rich; the last column may run on."""
-    cells = [[clean(str(cell)) for cell in row] for row in (headings, *rows)]
+    cells = [[_in_a_row(cell) for cell in row] for row in (headings, *rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     for row in cells:
         click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
@@ -159,7 +169,7 @@ def columns(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
 
 def table(title: str, headings: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Print rows under headings: wrapped on a terminal, elsewhere one line each."""
-    if not sys.stdout.isatty():
+    if not _on_terminal(sys.stdout):
         if title:
             echo(title)
         columns(headings, rows)
@@ -173,5 +183,5 @@ def table(title: str, headings: Sequence[str], rows: Iterable[Sequence[object]])
     for heading in headings:
         drawn.add_column(heading, overflow="fold")
     for row in rows:
-        drawn.add_row(*(Text(clean(str(cell))) for cell in row))
+        drawn.add_row(*(Text(_in_a_row(cell)) for cell in row))
     Console().print(drawn)
