@@ -7,10 +7,11 @@ leaves neither. Semantic Versioning (semver.org) says as much of programs. Pre-r
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from lorry.errors import Conflict
+from lorry.errors import Conflict, LorryWarning, VerificationFailed
 from lorry_registry.manifest import Manifest
 from lorry_registry.reference import Reference
 from lorry_registry.semver import Range, Version
@@ -51,44 +52,54 @@ def bump(before: Manifest, after: Manifest) -> Bump:
 def refuse_small(store: LocalStore, manifest: Manifest) -> None:
     """Raise Conflict where a version is nearer to the one below it than what changed between them allows."""
     reference, version = manifest.reference, manifest.reference.exact()
-    below = [each for each in _offered(store, reference) if each < version]
-    if not below or not version.stable:
+    below = nearest(store, reference) if version.stable else None
+    if below is None:
         return
-    needed = bump(_published(store, reference.at(max(below))), manifest)
-    if not needed.fits(max(below), version):
-        fitting = reference.at(_free(store, reference, needed, max(below)))
+    before, needed = below.reference.exact(), bump(below, manifest)
+    if not needed.fits(before, version):
+        fitting = reference.at(_free(store, reference, needed, before))
         raise Conflict(
-            f"{reference} is too small a bump from {max(below)}: {needed.what}. That is a {needed.size} change, so "
+            f"{reference} is too small a bump from {before}: {needed.what}. That is a {needed.size} change, so "
             f"publish {fitting}, or write {reference.adapter} alone to have the version chosen; --force-bump publishes "
             "it all the same"
         )
 
 
 def numbered(store: LocalStore, manifest: Manifest) -> Manifest:
-    """Return the manifest with the next version that fits, or with the highest where that has the same content."""
-    reference, offered = manifest.reference, _offered(store, manifest.reference)
-    if not offered:
-        taken = store.records(reference).versions()
+    """Return the manifest with the next version that fits, or with the highest not yanked if that is the same."""
+    reference, records = manifest.reference.at(None), store.records(manifest.reference)
+    taken = records.versions()
+    offered = max((each for each in taken if each.stable and not records.yanked(each)), default=None)
+    if offered and _at(manifest, offered).digest() == records.digest(offered):
+        return _at(manifest, offered)
+    below = nearest(store, reference)
+    if below is None:
         return _at(manifest, max(taken).next_patch() if taken else FIRST)
-    needed = bump(_published(store, reference.at(max(offered))), manifest)
-    return _at(manifest, _free(store, reference, needed, max(offered)) if needed.what else max(offered))
+    return _at(manifest, _free(store, reference, bump(below, manifest), below.reference.exact()))
+
+
+def nearest(store: LocalStore, reference: Reference) -> Manifest | None:
+    """Return the highest stable version below an exact reference, or of all: a yanked one too, it was a promise.
+
+    One that cannot be read any more is passed over, with a LorryWarning.
+    """
+    limit = reference.selector if isinstance(reference.selector, Version) else None
+    for version in reversed(store.records(reference).versions()):
+        if version.stable and (limit is None or version < limit):
+            try:
+                return store.manifest(store.resolve(reference.at(version)))
+            except VerificationFailed as error:
+                told = f"{error}; what changed is told from the version below it"
+                warnings.warn(told, LorryWarning, stacklevel=3)
+    return None
 
 
 def _free(store: LocalStore, reference: Reference, needed: Bump, before: Version) -> Version:
-    """Return the next version that is far enough from one, and is not taken: a yanked one is."""
+    """Return the next version that is far enough from one, and is not taken."""
     taken, version = store.records(reference).versions(), needed.next(before)
     while version in taken:
         version = needed.next(version)
     return version
-
-
-def _offered(store: LocalStore, reference: Reference) -> list[Version]:
-    records = store.records(reference)
-    return [version for version in records.versions() if version.stable and not records.yanked(version)]
-
-
-def _published(store: LocalStore, reference: Reference) -> Manifest:
-    return store.manifest(store.resolve(reference))
 
 
 def _at(manifest: Manifest, version: Version) -> Manifest:

@@ -95,7 +95,7 @@ def drafted(  # noqa: PLR0913  what a version is made of
         if reference.selector is None:
             manifest = numbered(store, manifest)
         digest = manifest.digest()
-        store.refuse_other(manifest.reference, digest)
+        store.refuse_other(manifest)
         if not (force_bump or store.records(reference).digest(manifest.reference.exact())):
             refuse_small(store, manifest)
         yield Draft(manifest=manifest, digest=digest, store=store, files=copies)

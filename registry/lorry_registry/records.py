@@ -123,12 +123,12 @@ class Records:
     def drop(self, alias: Alias) -> bool:
         """Forget an alias and log it; return whether there was one."""
         before = self.alias(alias)
-        if before is None:
-            return False
-        (self._folder / "aliases" / alias.name).unlink(missing_ok=True)
-        durable.sync_folder(self._folder / "aliases")
-        self.log("alias", alias=alias.name, before=str(before), after=None)
-        return True
+        if before:
+            (self._folder / "aliases" / alias.name).unlink(missing_ok=True)
+            durable.sync_folder(self._folder / "aliases")
+        if before or alias.name in self.kept_aliases():  # who dropped it may have died before this
+            self.log("alias", alias=alias.name, before=str(before) if before else None, after=None)
+        return before is not None
 
     def note(self, version: Version) -> Note:
         """Return what is said of a version; raise VerificationFailed for a damaged note."""

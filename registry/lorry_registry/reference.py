@@ -95,6 +95,16 @@ def parse_selector(text: str) -> Selector:
     return parse_alias(folded)
 
 
+def movable(alias: Alias) -> Alias:
+    """Return an alias that people move; raise InvalidArgument for "latest", which moves by itself."""
+    if alias.name == LATEST:
+        raise InvalidArgument(
+            f"{LATEST} is the highest stable version that is not yanked, always, and moves by itself; "
+            "give the alias another name, stable say"
+        )
+    return alias
+
+
 def parse_alias(text: str) -> Alias:
     """Read an alias; one that looks like a version is refused, since it would be taken for one."""
     name = check_name(text, "alias")

@@ -12,7 +12,7 @@ from lorry.errors import InvalidArgument, NotFound
 from lorry_registry.bases import Bases
 from lorry_registry.card import Card
 from lorry_registry.notes import Change, Note
-from lorry_registry.reference import Alias, Reference, parse_alias
+from lorry_registry.reference import Alias, Reference, movable, parse_alias
 from lorry_registry.semver import Version
 from lorry_registry.store import LocalStore, Resolved
 
@@ -94,7 +94,7 @@ class Registry:
         The same content again is no error. Raises Conflict where the version exists with other content,
         PublishIncomplete where it stands but an alias or the log could not be written.
         """
-        moved: list[Alias] = [parse_alias(alias) for alias in aliases]
+        moved: list[Alias] = [movable(parse_alias(alias)) for alias in aliases]
         made = self.draft(reference, files, card=card, recipe=recipe, parents=parents, force_bump=force_bump)
         with made as draft:
             draft.publish(moved)
@@ -232,8 +232,12 @@ class Registry:
         return self.store.records(Reference.parse(adapter)).aliases()
 
     def set_alias(self, reference: str, version: str) -> bool:
-        """Point the alias "namespace/name@alias" at a version; return whether it moved."""
+        """Point the alias "namespace/name@alias" at a version; return whether it moved. "latest" moves by itself."""
         return self.store.set_alias(Reference.parse(reference), Version.parse(version))
+
+    def drop_alias(self, reference: str) -> Version:
+        """Forget the alias "namespace/name@alias"; return the version that it stood for."""
+        return self.store.drop_alias(Reference.parse(reference))
 
     def ls(self) -> list[Entry]:
         """List every version of every adapter, by name and from the lowest version up."""

@@ -30,7 +30,7 @@ from lorry_registry.layout import Layout, default_home
 from lorry_registry.names import check_name
 from lorry_registry.notes import Change
 from lorry_registry.records import Records, entries
-from lorry_registry.reference import LATEST, Alias, Digest, Reference
+from lorry_registry.reference import LATEST, Alias, Digest, Reference, movable
 from lorry_registry.resolve import meant
 from lorry_registry.semver import Version
 
@@ -138,7 +138,7 @@ class LocalStore:
         """
         reference, digest = manifest.reference, manifest.digest()
         records, version = self.records(reference), reference.exact()
-        self.refuse_other(reference, digest)
+        self.refuse_other(manifest)
         try:
             for file in manifest.files:
                 self.blobs.add(drafts[file.path], Content(file.sha256, file.size))
@@ -152,32 +152,55 @@ class LocalStore:
             raise PublishIncomplete(
                 f"published {reference}, but the disk did not confirm it ({durable.reason(error)}); publish it again"
             ) from error
-        self.refuse_other(reference, digest)
+        self.refuse_other(manifest)
         self._follow_up(reference, digest, aliases)
         return new
 
-    def refuse_other(self, reference: Reference, digest: str) -> None:
-        """Raise Conflict where the version is taken by another manifest than `digest`."""
-        version = reference.exact()
-        recorded = self.records(reference).digest(version)
-        if recorded and recorded != digest:
-            raise Conflict(
-                f"{reference} exists with other content (sha256:{recorded[:12]}), and versions never change; "
-                f"publish this as another one, {version.next_patch()} say"
-            )
+    def refuse_other(self, manifest: Manifest) -> None:
+        """Raise Conflict where the version is taken by another manifest; it names the version that this could be."""
+        reference = manifest.reference
+        recorded = self.records(reference).digest(reference.exact())
+        if recorded in (None, manifest.digest()):
+            return
+        from lorry_registry.bump import numbered
+
+        fitting = numbered(self, manifest).reference
+        known = self.records(fitting).digest(fitting.exact())
+        advice = f"this is {fitting}, which is there already" if known else f"publish this as {fitting}"
+        raise Conflict(
+            f"{reference} exists with other content (sha256:{recorded[:12]}), and versions never change; {advice}"
+        )
 
     def set_alias(self, reference: Reference, version: Version) -> bool:
         """Point an alias (the reference's selector) at a version; return whether it moved.
 
-        Raises NotFound for a version that is not there, InvalidArgument where the selector is no alias.
+        Raises NotFound for a version that is not there, InvalidArgument where the selector is no alias, or is the
+        alias "latest" and the version is not the one that it stands for by itself.
         """
         if not isinstance(reference.selector, Alias):
             raise InvalidArgument(f"{str(reference)!r} names no alias; write {reference.adapter}@stable, say")
         self.resolve(reference.at(version))
-        if self.records(reference).yanked(version):
+        records = self.records(reference)
+        if records.yanked(version):
             raise Conflict(f"{reference.at(version)} was yanked, and no alias finds it; lorry unyank takes that back")
+        if reference.selector.name == LATEST and version != max(_all_offered(records), default=None):
+            movable(reference.selector)
         self.layout.prepare()
-        return self.records(reference).move(reference.selector, version)
+        return records.move(reference.selector, version)
+
+    def drop_alias(self, reference: Reference) -> Version:
+        """Forget an alias (the reference's selector), and log it; return the version that it stood for.
+
+        Raises NotFound where there is none, InvalidArgument for "latest" and where the selector is no alias.
+        """
+        if not isinstance(reference.selector, Alias):
+            raise InvalidArgument(f"{str(reference)!r} names no alias; lorry alias ls {reference.adapter} lists them")
+        records, alias = self.records(reference), movable(reference.selector)
+        before = records.alias(alias)
+        records.drop(alias)
+        if before is None:
+            raise NotFound(self.missing(reference))
+        return before
 
     def say(self, reference: Reference, change: Change, event: str) -> bool:
         """Change the note on an exact version and log it as `event`; return whether it says something else now.
@@ -271,7 +294,7 @@ def _move_latest(records: Records) -> None:
     """Move "latest" to the highest stable version not yanked, and look again: a publish may have come between."""
     latest, moved = Alias(LATEST), True
     while moved:
-        offered = [version for version in records.versions() if _offered(records, version)]
+        offered = _all_offered(records)
         if offered:
             moved = records.move(latest, max(offered))
         else:
@@ -284,6 +307,10 @@ def _stands_for_yanked(records: Records, alias: Alias) -> bool:
     except VerificationFailed:  # damaged: lorry fsck tells of it
         return False
     return version is not None and records.yanked(version)
+
+
+def _all_offered(records: Records) -> list[Version]:
+    return [version for version in records.versions() if _offered(records, version)]
 
 
 def _offered(records: Records, version: Version) -> bool:

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 import lorry
 from lorry.cli import cli
-from lorry.errors import Conflict, InvalidFile, LorryError
+from lorry.errors import Conflict, InvalidFile, LorryError, LorryWarning
 from lorry_registry import Card, Registry
 from lorry_registry.bump import bump
 
@@ -102,16 +102,46 @@ def test_pre_releases_promise_nothing(published: Registry, lora: Path, out: Path
     assert str(published.publish("demo/cat", [other_weights(lora, out)]).reference) == "demo/cat@1.1.0"
 
 
-def test_a_yanked_version_is_taken_but_promises_nothing(published: Registry, lora: Path, out: Path) -> None:
+def test_what_a_yanked_version_promised_still_holds(published: Registry, lora: Path, out: Path) -> None:
     published.publish("demo/cat@1.1.0", [other_weights(lora, out)])
     published.yank("demo/cat@1.1.0")
     assert str(published.publish("demo/cat", [weights(out, 8)]).reference) == "demo/cat@1.2.0"
-    assert published.publish("demo/cat@1.1.1", [weights(out, 9)])
+    with pytest.raises(Conflict, match=r"too small a bump from 1\.1\.0.*demo/cat@1\.3\.0"):
+        published.publish("demo/cat@1.1.1", [weights(out, 9)])
 
 
-def test_where_all_are_yanked_the_next_number_is_free(published: Registry, lora: Path, out: Path) -> None:
+def test_yanking_all_versions_does_not_make_a_large_change_small(published: Registry, lora: Path, out: Path) -> None:
     published.yank("demo/cat@1.0.0")
-    assert str(published.publish("demo/cat", [other_weights(lora, out)]).reference) == "demo/cat@1.0.1"
+    with pytest.raises(Conflict, match="its format is diffusers"):
+        published.publish("demo/cat@1.0.1", [other_format(lora, out)])
+    assert str(published.publish("demo/cat", [other_format(lora, out)]).reference) == "demo/cat@2.0.0"
+
+
+def test_the_same_again_is_a_new_version_where_it_was_yanked(published: Registry, lora: Path) -> None:
+    published.yank("demo/cat@1.0.0")
+    assert str(published.publish("demo/cat", [lora]).reference) == "demo/cat@1.0.1"
+
+
+def test_a_version_that_cannot_be_read_is_passed_over_aloud(published: Registry, lora: Path, out: Path) -> None:
+    found = published.publish("demo/cat@1.1.0", [other_weights(lora, out)])
+    manifest = published.store.blobs.path(found.digest)
+    manifest.chmod(0o644)
+    manifest.write_bytes(b"?")
+    with pytest.warns(LorryWarning, match=r"demo/cat@1\.1\.0.*what changed is told from the version below"):
+        assert str(published.publish("demo/cat", [weights(out, 8)]).reference) == "demo/cat@1.2.0"
+
+
+@pytest.mark.parametrize(("change", "fits"), [(same_weights, r"1\.1\.1"), (other_format, r"2\.0\.0")])
+def test_where_a_version_is_taken_the_one_that_would_be_chosen_is_named(
+    change: Change, fits: str, published: Registry, lora: Path, out: Path
+) -> None:
+    published.publish("demo/cat@1.0.1", [lora], card=Card(title="Cat"))
+    published.publish("demo/cat@1.1.0", [lora], card=Card(title="A cat"))
+    file = change(lora, out)
+    with pytest.raises(Conflict, match=rf"publish this as demo/cat@{fits}"):
+        published.publish("demo/cat@1.0.0", [file])
+    with pytest.raises(Conflict, match=r"this is demo/cat@1\.1\.0, which is there already"):
+        published.publish("demo/cat@1.0.1", [lora], card=Card(title="A cat"))
 
 
 def test_an_older_line_goes_on_beside_a_newer_one(published: Registry, lora: Path, out: Path) -> None:

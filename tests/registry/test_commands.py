@@ -44,6 +44,7 @@ def test_the_whole_way_from_a_file_to_a_pulled_copy(lora: Path, tmp_path: Path) 
     shown = told("show", "demo/cat@champion")
     assert shown["content"] == made["content"]
     assert told("verify", "demo/cat")["files"][0]["path"] == "cat.safetensors"
+    assert told("alias", "rm", "demo/cat@champion") == {"alias": "demo/cat@champion", "before": "1.0.0"}
     (pulled,) = told("pull", "demo/cat@stable", "--to", tmp_path / "out")["files"]
     assert Path(pulled).read_bytes() == lora.read_bytes()
 

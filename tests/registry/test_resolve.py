@@ -78,6 +78,28 @@ def test_an_alias_points_at_what_is_published_only(several: Registry) -> None:
     assert several.resolve("demo/cat@stable").reference.exact() == Version(1, 2, 0)
 
 
+def test_latest_is_moved_by_nobody(several: Registry, lora: Path) -> None:
+    for refused in (
+        lambda: several.set_alias("demo/cat@latest", "1.2.0"),
+        lambda: several.drop_alias("demo/cat@latest"),
+        lambda: several.publish("demo/cat@3.0.0", [lora], aliases=["latest"]),
+    ):
+        with pytest.raises(InvalidArgument, match="latest is the highest stable version .* moves by itself"):
+            refused()
+    assert several.resolve("demo/cat").reference.exact() == Version(2, 0, 0)
+
+
+def test_an_alias_that_is_forgotten_stays_in_the_log(several: Registry) -> None:
+    assert several.drop_alias("demo/cat@stable") == Version(1, 2, 0)
+    assert set(several.aliases("demo/cat")) == {"latest"}
+    last = several.store.records(several.resolve("demo/cat").reference).history()[-1]
+    assert (last["alias"], last["before"], last["after"]) == ("stable", "1.2.0", None)
+    with pytest.raises(NotFound, match="no alias stable; aliases: latest"):
+        several.drop_alias("demo/cat@stable")
+    with pytest.raises(InvalidArgument, match="names no alias"):
+        several.drop_alias("demo/cat@1.2.0")
+
+
 def test_what_a_system_leaves_in_the_folders_is_no_version(several: Registry, home: Path) -> None:
     folder = home / "names" / "demo" / "cat"
     for stray in (folder / "versions" / ".DS_Store", folder / "aliases" / ".nfs0001", home / "names" / "Thumbs.db"):

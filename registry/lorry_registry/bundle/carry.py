@@ -109,10 +109,12 @@ class Import:
                 )
 
     def _take(self, alias: Reference, there: Version) -> None:
+        if str(alias.selector) == LATEST:  # it moves by itself
+            return
         here = self._store.records(alias).alias(Alias(str(alias.selector)))
         if here is None and not self._store.records(alias).yanked(there):
             self._store.set_alias(alias, there)
-        elif here not in (None, there) and str(alias.selector) != LATEST:
+        elif here not in (None, there):
             self.kept.append(Kept(alias, here, there))
 
 

@@ -11,7 +11,7 @@ from lorry_registry.commands import arguments
 
 @click.group("alias")
 def command() -> None:
-    """Move or list the names that stand for versions."""
+    """Move, list or forget the names that stand for versions."""
 
 
 @command.command("set")
@@ -19,7 +19,10 @@ def command() -> None:
 @click.argument("version")
 @options.as_json
 def set_alias(reference: str, version: str, as_json: bool) -> None:
-    """Point ALIAS at a version that is published; an alias that exists is moved."""
+    """Point ALIAS at a version that is published; an alias that exists is moved.
+
+    "latest" is the highest stable version, moves by itself, and is not set by hand.
+    """
     from lorry_registry import Registry
 
     moved = Registry().set_alias(reference, version)
@@ -27,6 +30,20 @@ def set_alias(reference: str, version: str, as_json: bool) -> None:
         echo_json({"alias": reference, "version": version, "moved": moved})
     else:
         echo(f"{reference} {'is now' if moved else 'was already'} {version}")
+
+
+@command.command("rm")
+@click.argument("reference", metavar="NS/NAME@ALIAS")
+@options.as_json
+def drop_alias(reference: str, as_json: bool) -> None:
+    """Forget ALIAS; the version that it stands for stays, and the adapter's log tells which that was."""
+    from lorry_registry import Registry
+
+    before = Registry().drop_alias(reference)
+    if as_json:
+        echo_json({"alias": reference, "before": str(before)})
+    else:
+        echo(f"{reference} is gone; it was {before}")
 
 
 @command.command("ls")
