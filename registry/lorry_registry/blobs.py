@@ -1,7 +1,8 @@
-"""Blobs: immutable bytes, each stored once under the sha256 of its content and checked whenever it is read.
+"""Blobs: immutable bytes, each stored once under the sha256 of its content.
 
-An adopted blob is a link to a file that stays where a person keeps it, and may change there: what it looked like when
-it was last hashed is written down, and what looks otherwise is hashed again.
+A blob is checked when it is copied. Where it is used as it stands it is hashed, and again whenever its file changed
+(see `lorry.ops.known`): one that is linked elsewhere may be written to there, and an adopted one, which is a link
+itself, stays where a person keeps it.
 """
 
 from __future__ import annotations
@@ -16,10 +17,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from lorry.errors import InvalidArgument, InvalidFile, NotFound, VerificationFailed
+from lorry.ops.known import known
 from lorry_registry import durable
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
+
+MEND = "lorry fsck --repair --from DIR or PLACE mends the registry; so does lorry clone, or publishing the same again"
+"""What to do about a blob that is damaged or missing."""
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _CHUNK = 1 << 20
@@ -40,7 +45,6 @@ class Blobs:
 
     def __init__(self, folder: Path, drafts: Path) -> None:
         self._folder, self._drafts = folder, drafts
-        self.adopted = folder.parent / "adopted"
 
     def path(self, sha256: str) -> Path:
         """Return where a blob stands, whether or not it is there; refuse anything but 64 hex digits."""
@@ -79,23 +83,6 @@ class Blobs:
                     os.utime(target, follow_symlinks=False)
                     return
         durable.put(draft, target)
-
-    def trusted(self, content: Content) -> bool:
-        """Tell whether a blob may be read unchecked: it is the registry's own, or a file that did not change."""
-        path, seen = self.path(content.sha256), self.adopted / content.sha256
-        if not path.is_symlink():
-            return path.is_file()
-        with suppress(FileNotFoundError):
-            looks = _looks(path)
-            if seen.is_file() and seen.read_text(encoding="ascii") == looks:
-                return True
-            if self.intact(content) and _looks(path) == looks:
-                durable.make_folder(self.adopted)
-                with durable.draft(self._drafts) as draft:
-                    durable.write(draft, looks.encode("ascii"))
-                    durable.put(draft, seen)
-                return True
-        return False
 
     def rely_on(self, sha256: str) -> None:
         """Touch a blob that is there, so that it is no garbage for now, and sync its name, which may not have been.
@@ -193,16 +180,15 @@ def measuring(paths: Mapping[str, Path]) -> Iterator[Mapping[str, Future[Content
         yield {name: pool.submit(measure, path) for name, path in paths.items()}
 
 
-def _looks(path: Path) -> str:
-    """Return what tells a file that changed: its size, when it was written, and which one it is."""
-    found = path.stat()
-    return f"{found.st_size} {found.st_mtime_ns} {found.st_ino}"
-
-
 def measure(path: Path) -> Content:
     """Return the content of a file."""
     with path.open("rb") as reader:
         return _drain(reader)
+
+
+def known_sha256(path: Path) -> str:
+    """Return the sha256 of a file, which is read only where it changed since it was last asked for."""
+    return known(path, "sha256", lambda: measure(path).sha256)
 
 
 def _check_regular(source: Path) -> None:

@@ -23,7 +23,7 @@ HOUR = 3600.0
 
 
 class Garbage(NamedTuple):
-    """One thing nobody needs: a blob, a record of one, a draft, a view or a commit, and the bytes it takes."""
+    """One thing nobody needs: a blob, a draft, a view or a commit, and the bytes it takes."""
 
     what: str
     path: Path
@@ -60,8 +60,6 @@ def _held(store: LocalStore) -> frozenset[str]:
 
 def _unneeded(store: LocalStore, held: frozenset[str]) -> Iterator[tuple[str, Path]]:
     yield from (("blob", blob) for blob in _within(store.layout.blobs, "*/*") if blob.name not in held)
-    looks = _within(store.blobs.adopted, "*")
-    yield from (("record", each) for each in looks if not store.blobs.path(each.name).is_symlink())
     yield from (("draft", draft) for draft in _within(store.layout.drafts, "*") if not durable.in_use(draft))
     yield from (("view", view) for view in _within(store.layout.views, "*") if view.name not in held)
     yield from (("commit", commit) for commit in hub.unneeded(store, held))

@@ -3,7 +3,6 @@
 FORMAT                                   version of this layout
 blobs/sha256/ab/abcd…                    every file and manifest, under the hash of its bytes, never changed;
                                          a link where it was added in place
-blobs/adopted/abcd…                      how a file that was added in place looked when it was last hashed
 names/<namespace>/<name>/versions/1.0.0  the manifest's sha256; made by one atomic link, never changed
 names/<namespace>/<name>/notes/1.0.0     what is said of a version: yanked, deprecated; replaced as a whole
 names/<namespace>/<name>/aliases/latest  the version it stands for

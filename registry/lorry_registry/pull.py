@@ -7,7 +7,7 @@ from pathlib import Path
 
 from lorry.errors import Conflict, VerificationFailed
 from lorry.ops.output import replacing
-from lorry_registry.blobs import Content, measure
+from lorry_registry.blobs import MEND, Content, measure
 from lorry_registry.manifest import File
 from lorry_registry.store import LocalStore, Resolved
 
@@ -34,7 +34,9 @@ def pull(store: LocalStore, resolved: Resolved, folder: Path, *, force: bool = F
             try:
                 store.blobs.copy(Content(file.sha256, file.size), draft)
             except VerificationFailed as error:
-                raise VerificationFailed(f"{resolved.reference}: {file.path}: {error}; nothing was pulled") from error
+                raise VerificationFailed(
+                    f"{resolved.reference}: {file.path}: {error}; nothing was pulled; {MEND}"
+                ) from error
     return tuple(folder / file.path for file in manifest.files)
 
 

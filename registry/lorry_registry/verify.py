@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lorry.errors import VerificationFailed
-from lorry_registry.blobs import Content
+from lorry_registry.blobs import MEND, Content
 from lorry_registry.manifest import Manifest
 from lorry_registry.store import LocalStore, Resolved
 
@@ -18,5 +18,5 @@ def verify(store: LocalStore, resolved: Resolved) -> Manifest:
         except VerificationFailed as error:
             faults.append(f"{file.path}: {error}")
     if faults:
-        raise VerificationFailed(f"{resolved.reference}: {'; '.join(faults)}; publish the same files again to mend it")
+        raise VerificationFailed(f"{resolved.reference}: {'; '.join(faults)}; {MEND}")
     return manifest

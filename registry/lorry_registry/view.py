@@ -1,7 +1,7 @@
 """Views: a version's files under their own names, since names and suffixes mean something to formats.
 
 A view is made of hard links to blobs where the disk has them, else of copies. It is a cache: it may be deleted
-at any time, and what in it is not a blob itself is checked each time it is used.
+at any time. Whenever it is used its files are held against their sha256, and those read whole that changed since.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from lorry.errors import VerificationFailed
 from lorry_registry import durable
-from lorry_registry.blobs import Content, measure
+from lorry_registry.blobs import MEND, Content, known_sha256
 from lorry_registry.manifest import File, Manifest
 from lorry_registry.store import LocalStore, Resolved
 
@@ -26,11 +26,16 @@ def adapter_files(store: LocalStore, resolved: Resolved, verified: Collection[st
 
     Raises VerificationFailed where a blob is missing or damaged; those whose sha256 is `verified` are not read again.
     """
+    return tuple(path for file, path in version_files(store, resolved, verified) if file.role in ADAPTER_ROLES)
+
+
+def version_files(store: LocalStore, resolved: Resolved, verified: Collection[str] = ()) -> list[tuple[File, Path]]:
+    """Return all files of a version; see `adapter_files`."""
     manifest = store.manifest(resolved)
     folder = store.layout.views / resolved.digest
-    if not all(_intact(store, file, folder / file.path) for file in manifest.files):
+    if not all(_intact(store, file, folder / file.path, verified) for file in manifest.files):
         _make(store, resolved, manifest, folder, verified)
-    return tuple(folder / file.path for file in manifest.files if file.role in ADAPTER_ROLES)
+    return [(file, folder / file.path) for file in manifest.files]
 
 
 def file_of_digest(store: LocalStore, sha256: str) -> Path | None:
@@ -46,12 +51,11 @@ def file_of_digest(store: LocalStore, sha256: str) -> Path | None:
     return None
 
 
-def _intact(store: LocalStore, file: File, path: Path) -> bool:
+def _intact(store: LocalStore, file: File, path: Path, verified: Collection[str] = ()) -> bool:
     blob = store.blobs.path(file.sha256)
     if not (path.is_file() and blob.is_file()):
         return False
-    content = Content(file.sha256, file.size)
-    return (path.samefile(blob) and store.blobs.trusted(content)) or measure(path) == content
+    return (file.sha256 in verified and path.samefile(blob)) or known_sha256(path) == file.sha256
 
 
 def _make(store: LocalStore, resolved: Resolved, manifest: Manifest, folder: Path, verified: Collection[str]) -> None:
@@ -70,7 +74,7 @@ def _make(store: LocalStore, resolved: Resolved, manifest: Manifest, folder: Pat
                     store.blobs.verify(Content(file.sha256, file.size))
                 _link_or_copy(store, file, target)
             except VerificationFailed as error:
-                raise VerificationFailed(f"{resolved.reference}: {file.path}: {error}") from error
+                raise VerificationFailed(f"{resolved.reference}: {file.path}: {error}; {MEND}") from error
         try:
             draft.rename(folder)
         except OSError:  # another process was first, or files of an older view are damaged

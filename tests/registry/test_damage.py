@@ -7,8 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 import lorry
+from lorry.cli import cli
 from lorry.errors import InvalidFile, VerificationFailed
 from lorry_registry import Registry
 from lorry_registry.index import list_versions
@@ -65,6 +67,55 @@ def test_a_damaged_file_is_named_and_kept_back(published: Registry, tmp_path: Pa
         with pytest.raises(VerificationFailed, match=NAMED):
             use()
     assert not (tmp_path / "out").exists()
+
+
+def disguised(path: Path) -> None:
+    """Write to a file and give it the times it had, as far as anybody can."""
+    before = path.stat()
+    flip(path)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def use(command: str) -> None:
+    raised = CliRunner().invoke(cli, command.split()).exception
+    raise raised or AssertionError(f"{command} used it")
+
+
+@pytest.mark.parametrize("cache", ["kept", ""])
+@pytest.mark.parametrize(
+    "command",
+    [
+        "inspect demo/cat",
+        "merge demo/cat -o out.safetensors",
+        "convert demo/cat --to diffusers -o out.safetensors",
+        "bake toybox-sd demo/cat -o out",
+        "diff demo/cat demo/cat",
+        "link demo/cat --comfyui .",
+    ],
+)
+def test_what_was_used_before_is_not_used_once_it_is_damaged(
+    published: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str, cache: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("lorry.ops.known._SETTLED_NS", -1)  # as if everything had been written long ago
+    monkeypatch.setenv("LORRY_CACHE", cache and str(tmp_path / cache))
+    for _ in range(2):
+        lorry.open("demo/cat")
+    disguised(blob(published))
+    with pytest.raises(VerificationFailed, match=f"{NAMED}.*lorry fsck --repair"):
+        use(command)
+    assert not list(tmp_path.glob("out*"))
+
+
+def test_what_did_not_change_is_hashed_once(published: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lorry.ops.known._SETTLED_NS", -1)
+    for _ in range(2):  # making the view changes the blob's file too: it gets another name
+        lorry.open("demo/cat")
+    monkeypatch.setattr("lorry_registry.blobs.measure", lambda path: pytest.fail(f"{path} was read again"))
+    lorry.open("demo/cat")
+    flip(blob(published))
+    with pytest.raises(pytest.fail.Exception):
+        lorry.open("demo/cat")
 
 
 @pytest.mark.parametrize("harm", HARM)

@@ -123,13 +123,9 @@ def test_a_copy_of_the_registrys_own_is_not_replaced_by_a_link(registry: Registr
 
 
 def test_what_no_version_holds_is_forgotten_and_the_file_stays(registry: Registry, kept: Path) -> None:
-    for _ in range(2):  # to make the view, and to use it
-        lorry.open("foreign/cat")
-    assert list(registry.store.blobs.adopted.iterdir())
+    lorry.open("foreign/cat")
     shutil.rmtree(registry.store.layout.names)
     assert {each.what for each in registry.gc(grace=0)} >= {"blob"}
-    registry.gc(grace=0)
-    assert not list(registry.store.blobs.adopted.iterdir())
     assert kept.exists()
 
 
