@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from hashlib import sha256
 from typing import TYPE_CHECKING, NamedTuple
 
 from lorry.errors import NotFound
+from lorry_registry import canonical_json
 from lorry_registry.reference import Reference
 from lorry_registry.store import LocalStore, Resolved
 
@@ -21,50 +23,67 @@ class Origin(NamedTuple):
 
 
 class Made(NamedTuple):
-    """A version, or a file that is published nowhere here: its name, and the operation and origins it came from."""
+    """A version, or what is published nowhere here: its name, and the operation and origins it came from.
+
+    Steps on the way, which were never a file of anybody's, have no name.
+    """
 
     name: str
     op: str = ""
     origins: tuple[Origin, ...] = ()
 
+    @property
+    def label(self) -> str:
+        """What people call it: its name, or the operation."""
+        return self.name or self.op
+
 
 def ancestry(store: LocalStore, resolved: Resolved) -> Mapping[str, Made]:
     """Return a version and all it was made from, by digest, the version itself first; each stands once.
 
-    What is not in this registry, or is another one of that name, has no origins.
+    What is not in this registry, or is another one of that name, has the origins that its own recipe tells, if any.
     """
     found: dict[str, Made] = {}
-    ahead = [resolved]
+    ahead: list[Resolved | Parent] = [resolved]
     while ahead:
         each = ahead.pop(0)
-        if each.digest in found:
+        digest = each.digest if isinstance(each, Resolved) else _digest(each)
+        if digest in found:
             continue
-        lineage = store.manifest(each).lineage
-        parents = lineage.parents if lineage else ()
-        origins = tuple(Origin(_digest(parent), parent.weight) for parent in parents)
-        found[each.digest] = Made(str(each.reference), lineage.op if lineage else "", origins)
-        for parent in parents:
-            known = _published(store, parent)
-            if known:
-                ahead.append(known)
-            else:
-                found.setdefault(_digest(parent), Made(parent.reference or parent.name))
+        if isinstance(each, Resolved):
+            lineage = store.manifest(each).lineage
+            name, op, parents = str(each.reference), lineage.op if lineage else "", lineage.parents if lineage else ()
+        else:
+            name, op, parents = each.reference or each.name, each.op or "", each.parents or ()
+        found[digest] = Made(name, op, tuple(Origin(_digest(parent), parent.weight) for parent in parents))
+        ahead += [_published(store, parent) or parent for parent in parents]
     return found
 
 
 def descendants(store: LocalStore, resolved: Resolved) -> tuple[Resolved, ...]:
-    """Return the versions that were made from this one directly, by name and from the lowest up."""
+    """Return the versions that were made from this one, by name and from the lowest up, through no other version."""
     found = []
     for each in map(store.resolve, store.published()):
         lineage = store.manifest(each).lineage
-        if lineage and any(parent.manifest == resolved.digest for parent in lineage.parents):
+        if lineage and any(parent.manifest == resolved.digest for parent in lineage.every()):
             found.append(each)
     return tuple(found)
 
 
+def in_words(parent: Parent) -> str:
+    """Say in one line what something was made from: a version, a file, or a step and what that was done to."""
+    if parent.reference:
+        return parent.reference
+    if parent.op:
+        made = f"{parent.op} of {', '.join(map(in_words, parent.parents or ()))}"
+        return f"{parent.name} ({made})" if parent.name else made
+    known = f"sha256:{parent.sha256[:12]}, " if parent.sha256 else ""
+    return f"{parent.name} ({known}not published here)"
+
+
 def to_dot(found: Mapping[str, Made]) -> str:
     """Write an ancestry as a Graphviz graph: an arrow leads from each origin to what was made from it."""
-    nodes = [f"  {_quoted(digest)} [label={_quoted(made.name)}];" for digest, made in found.items()]
+    nodes = [f"  {_quoted(digest)} [label={_quoted(made.label)}];" for digest, made in found.items()]
     arrows = [
         f"  {_quoted(origin.digest)} -> {_quoted(digest)} [label={_quoted(_label(made.op, origin.weight))}];"
         for digest, made in found.items()
@@ -84,7 +103,9 @@ def _published(store: LocalStore, parent: Parent) -> Resolved | None:
 
 
 def _digest(parent: Parent) -> str:
-    return parent.manifest or parent.sha256 or parent.reference or parent.name
+    """Return what a parent is known by; a step that nothing is told of by what was done to what."""
+    known = parent.manifest or parent.sha256 or parent.reference or parent.name
+    return known or sha256(canonical_json.dump(parent.model_dump(exclude_none=True, exclude={"weight"}))).hexdigest()
 
 
 def _label(op: str, weight: float | None) -> str:

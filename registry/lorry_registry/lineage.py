@@ -1,7 +1,8 @@
 """Lineage: which published versions an adapter was made from, and by which recipe.
 
-What lorry makes carries its recipe in its header (`lorry.recipe`), with the sha256 of every input. Publishing looks
-those up among the blobs, so that parents get their names. A recipe of another tool may be told too, in the same words.
+What lorry makes carries its recipe in its header (`lorry.recipe`), with the sha256 of every input, and with the version
+that it was opened as. Publishing looks those up, so that parents get their names. A recipe of another tool may be told
+too, in the same words.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from pydantic import (  # noqa: TID253  loaded when publishing only
 from lorry.errors import InvalidArgument, InvalidFile, NotFound
 from lorry.ops.style import RECIPE_KEY
 from lorry.recipe.earlier import upgraded
+from lorry.recipe.plan import STEP_FILE
 from lorry_registry.index import find_file
 from lorry_registry.manifest import Lineage, Parent, Sha256, Text, explain
 from lorry_registry.reference import Reference
@@ -41,6 +43,15 @@ def _model(given: Any) -> Any:  # noqa: ANN401  checked by pydantic
     return None if isinstance(given, str) else given
 
 
+class Version(BaseModel):
+    """The version that an input was opened as, where that was by a reference."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    reference: Text
+    digest: Annotated[str, Field(max_length=80)]
+
+
 class Input(BaseModel):
     """One input of a recipe: the digests of its files by their names, or a single file's name and sha256."""
 
@@ -50,17 +61,14 @@ class Input(BaseModel):
     files: Annotated[dict[Text, Annotated[str, Field(max_length=80)]], Field(max_length=_MOST_INPUTS)] = {}
     name: Text = ""
     sha256: Sha256 | None = None
+    version: Version | None = None
     weight: float | None = None
     recipe: Recipe | None = None
 
-    def contents(self) -> Iterator[tuple[str, str | None]]:
-        """Yield name and sha256 of every file that one is told of, or its name alone."""
+    def contents(self) -> dict[str, str]:
+        """Return the sha256 of every file that one is told of, by its name."""
         told = {name: digest.removeprefix("sha256:") for name, digest in self.files.items() if "sha256:" in digest}
-        if self.sha256:
-            told[self.name] = self.sha256
-        yield from told.items()
-        if not told and not self.recipe:
-            yield self.name or self.adapter, None
+        return told | ({self.name: self.sha256} if self.sha256 else {})
 
 
 class Model(BaseModel):
@@ -68,6 +76,7 @@ class Model(BaseModel):
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
+    name: Text = ""
     recipe: Recipe | None = None
 
 
@@ -101,10 +110,10 @@ def lineage(
     if text is None:
         return Lineage(op="derive", parents=named) if named else None
     recipe, content = _read(text)
-    found = tuple(islice(_parents(store, recipe), _MOST_INPUTS + 1))
-    if len(found) > _MOST_INPUTS:
+    made = Lineage(op=recipe.op, recipe=content, parents=(*_parents(store, recipe), *named))
+    if sum(1 for _ in islice(made.every(), _MOST_INPUTS + 1)) > _MOST_INPUTS:
         raise InvalidFile(f"the recipe and those nested in it tell more than {_MOST_INPUTS:,} inputs")
-    return Lineage(op=recipe.op, recipe=content, parents=(*found, *named))
+    return made
 
 
 def _read(text: str) -> tuple[Recipe, dict[str, Any]]:
@@ -119,29 +128,56 @@ def _read(text: str) -> tuple[Recipe, dict[str, Any]]:
         raise InvalidFile(f"the recipe is not valid: {error}") from error
 
 
-def _parents(store: LocalStore, recipe: Recipe, role: str = "input") -> Iterator[Parent]:
-    """Yield what went into it: inputs, and what those that are published nowhere here were made from in turn."""
+def _parents(store: LocalStore, recipe: Recipe) -> Iterator[Parent]:
+    """Yield what went into it: inputs, and steps that are published nowhere here with what they were made from."""
     for each in recipe.inputs:
-        made_from = [_parent(store, name, sha256, each.weight, role) for name, sha256 in each.contents()]
-        yield from made_from
-        if each.recipe and not any(parent.reference for parent in made_from):
-            yield from _parents(store, each.recipe, "nested")
-    for model in (recipe.tuned, recipe.base):
-        if model and model.recipe:
-            yield from _parents(store, model.recipe, "nested")
+        yield from _of_input(store, each)
+    for role, model in (("tuned", recipe.tuned), ("base", recipe.base)):
+        made = model.recipe if model else None
+        if model and made and (parents := tuple(_parents(store, made))):
+            yield Parent(name=model.name, role=role, op=made.op, parents=parents)
 
 
-def _parent(store: LocalStore, name: str, sha256: str | None, weight: float | None, role: str) -> Parent:
-    """Name an input by the lowest version that holds its bytes; another registry's input keeps its hash alone.
+def _of_input(store: LocalStore, wanted: Input) -> Iterator[Parent]:
+    """Yield a parent for each file of an input: of the version it was opened as, or of one that holds its bytes.
 
-    One that is told by reference alone is the version that this means now.
+    Another registry's input keeps its hash alone. One that is told by reference alone is the version that this means
+    now.
     """
-    found = [Resolved(*each) for each in find_file(store, sha256)[:1]] if sha256 else _meant(store, name)
-    reference, manifest = (str(found[0].reference), found[0].digest) if found else (None, None)
-    return Parent(name=name, sha256=sha256, reference=reference, manifest=manifest, role=role, weight=weight)
+    contents, named = wanted.contents(), wanted.name or wanted.adapter
+    version = _version(store, wanted, frozenset(contents.values())) if contents else _meant(store, named)
+    if version is None and wanted.recipe:
+        name, sha256 = next(iter(contents.items()), (named, None))
+        parents = tuple(_parents(store, wanted.recipe))
+        name = "" if STEP_FILE.fullmatch(name) else name
+        yield Parent(name=name, sha256=sha256, weight=wanted.weight, op=wanted.recipe.op, parents=parents)
+        return
+    for name, sha256 in contents.items() or [(named, None)]:
+        found = version or (_holding(store, frozenset([sha256])) if sha256 else None)
+        reference, manifest = (str(found.reference), found.digest) if found else (None, None)
+        yield Parent(name=name, sha256=sha256, reference=reference, manifest=manifest, weight=wanted.weight)
 
 
-def _meant(store: LocalStore, name: str) -> list[Resolved]:
+def _version(store: LocalStore, wanted: Input, sha256s: frozenset[str]) -> Resolved | None:
+    """Return the version that an input is: what it was opened as if that holds its files, else one that does."""
+    told = wanted.version
+    meant = _meant(store, told.reference) if told else None
+    if told is None or meant is None or told.digest != f"sha256:{meant.digest}":
+        return _holding(store, sha256s)
+    held = {file.sha256 for file in store.manifest(meant).files}
+    return meant if sha256s <= held else _holding(store, sha256s)
+
+
+def _holding(store: LocalStore, sha256s: frozenset[str]) -> Resolved | None:
+    """Return the version that holds all these bytes, of several the highest that is not yanked."""
+    found = frozenset.intersection(*(frozenset(find_file(store, each)) for each in sha256s))
+    by_name = sorted(found, key=lambda each: each[0].adapter)
+    from_highest = sorted(by_name, key=lambda each: each[0].exact().precedence, reverse=True)
+    best = min(from_highest, key=lambda each: store.records(each[0]).yanked(each[0].exact()), default=None)
+    return Resolved(*best) if best else None
+
+
+def _meant(store: LocalStore, name: str) -> Resolved | None:
     with suppress(InvalidArgument, NotFound):
-        return [store.resolve(Reference.parse(name))]
-    return []
+        return store.resolve(Reference.parse(name))
+    return None

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
+from collections.abc import Iterator
 from typing import Annotated, Any, Self
 
 from pydantic import (  # noqa: TID253  this module is only loaded where manifests are read or written
@@ -103,10 +104,11 @@ class Base(Block):
 
 
 class Parent(Block):
-    """One file this one was made from.
+    """One file this one was made from, or a step on the way to it.
 
     name, sha256: the input as the recipe recorded it. reference, manifest: the published version that holds
-    it, where the registry has one. role: its part in the operation. weight: its strength there.
+    it, where the registry has one. role: its part in the operation. weight: its strength there. op, parents: of what
+    is published nowhere here and tells its own recipe, the operation and what that was done to; else left out.
     """
 
     name: Text = ""
@@ -115,6 +117,8 @@ class Parent(Block):
     manifest: Sha256 | None = None
     role: Text = "input"
     weight: float | None = None
+    op: Text | None = None
+    parents: tuple[Parent, ...] | None = None
 
 
 class Lineage(Block):
@@ -123,6 +127,14 @@ class Lineage(Block):
     op: Text
     recipe: dict[str, Any] = Field(default_factory=dict)
     parents: tuple[Parent, ...] = ()
+
+    def every(self) -> Iterator[Parent]:
+        """Yield all parents, and behind each step on the way those that it was made from."""
+        ahead = [*self.parents]
+        while ahead:
+            parent = ahead.pop(0)
+            yield parent
+            ahead = [*(parent.parents or ()), *ahead]
 
 
 class Manifest(Block):

@@ -4,8 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lorry.plugin import Command, Store, hookimpl
+
+if TYPE_CHECKING:
+    from lorry.ir.frame import Published
+    from lorry_registry.reference import Reference
+    from lorry_registry.store import LocalStore
 
 LORRY_API = 1
 
@@ -16,7 +22,7 @@ _COMMANDS = {
         "search": "Find adapters by words, base and kind.",
         "show": "Show everything recorded about a version.",
         "versions": "List the versions of an adapter.",
-        "alias": "Move or list the names that stand for versions.",
+        "alias": "Move, list or forget the names that stand for versions.",
         "pull": "Copy a version's files out of the registry.",
         "lineage": "Show what a version was made from.",
         "verify": "Check every byte of a version.",
@@ -59,6 +65,7 @@ def lorry_stores() -> list[Store]:
             name="local",
             title="local registry",
             adapter=find_adapter,
+            version=find_version,
             bases=list_bases,
             file=find_file,
             api="lorry_registry:Registry",
@@ -117,6 +124,27 @@ def find_adapter(text: str) -> tuple[Path, ...] | None:
 
     Raises NotFound where the adapter is here, or one of nearly that name, and the reference still fits none.
     """
+    if (known := _known(text)) is None:
+        return None
+    from lorry_registry.view import adapter_files
+
+    store, reference = known
+    return adapter_files(store, store.find(reference))
+
+
+def find_version(text: str) -> Published | None:
+    """Return the version that a reference means now, told by the digest of its manifest; as `find_adapter`."""
+    if (known := _known(text)) is None:
+        return None
+    from lorry.ir.frame import Published
+
+    store, reference = known
+    found = store.resolve(reference)
+    return Published(str(found.reference), f"sha256:{found.digest}")
+
+
+def _known(text: str) -> tuple[LocalStore, Reference] | None:
+    """Return the registry and the reference to an adapter that it knows, or one of nearly that name."""
     from lorry.errors import InvalidArgument
     from lorry_registry.reference import Reference
     from lorry_registry.store import LocalStore
@@ -126,11 +154,7 @@ def find_adapter(text: str) -> tuple[Path, ...] | None:
     except InvalidArgument:
         return None
     store = LocalStore()
-    if not store.knows(adapter):
-        return None
-    from lorry_registry.view import adapter_files
-
-    return adapter_files(store, store.find(Reference.parse(text)))
+    return (store, Reference.parse(text)) if store.knows(adapter) else None
 
 
 def find_file(sha256: str) -> Path | None:

@@ -40,7 +40,7 @@ def replay(
     if manifest.lineage is None or not manifest.lineage.recipe:
         raise InvalidArgument(f"{resolved.reference} has no recipe, so that it cannot be made again")
     recipe = parse(manifest.lineage.recipe, f"what {resolved.reference} tells of how it was made")
-    recipe = _pinned(recipe, {each.name: files for each in manifest.lineage.parents if (files := _files(store, each))})
+    recipe = _pinned(recipe, {each.name: files for each in manifest.lineage.every() if (files := _files(store, each))})
     stored = partial(file_of_digest, store)
     store.layout.prepare()
     with durable.draft(store.layout.drafts) as folder:

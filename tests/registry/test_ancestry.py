@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+import lorry as api
 from lorry.cli import cli
 from lorry_registry import Registry
 
@@ -74,3 +75,89 @@ def test_a_file_published_nowhere_ends_its_branch(registry: Registry, tmp_path: 
     registry.publish("demo/cat@1.0.0", [write_lora(tmp_path / "c.safetensors")], recipe=recipe)
     assert lorry("lineage", "demo/cat").splitlines()[1] == '  a "b".safetensors at 0.5'
     assert r'[label="a \"b\".safetensors"];' in lorry("lineage", "demo/cat", "--dot")
+
+
+def parents(registry: Registry, reference: str) -> list[tuple[str | None, float | None]]:
+    lineage = registry.manifest(reference).lineage
+    return [(each.reference, each.weight) for each in lineage.parents] if lineage else []
+
+
+@pytest.fixture
+def twins(registry: Registry, tmp_path: Path) -> Registry:
+    """Publish the same bytes as two versions of demo/cat and as demo/ink, and other bytes as demo/dog."""
+    cat, other = write_lora(tmp_path / "cat.safetensors", 1), write_lora(tmp_path / "other.safetensors", 2)
+    registry.publish("demo/cat@1.0.0", [cat])
+    registry.publish("demo/cat@1.1.0", [other])
+    registry.publish("demo/cat@1.2.0", [cat])
+    registry.publish("demo/ink@1.0.0", [cat])
+    registry.publish("demo/dog@1.0.0", [write_lora(tmp_path / "dog.safetensors", 3)])
+    return registry
+
+
+def test_parents_are_the_versions_that_were_meant(twins: Registry, tmp_path: Path) -> None:
+    lorry("merge", "demo/ink:0.5", "demo/dog:0.7", "-o", str(tmp_path / "both.safetensors"))
+    twins.publish("demo/both@1.0.0", [tmp_path / "both.safetensors"])
+    assert parents(twins, "demo/both") == [("demo/ink@1.0.0", 0.5), ("demo/dog@1.0.0", 0.7)]
+    assert "used in demo/both@1.0.0" in lorry("lineage", "demo/ink")
+    assert "used in" not in lorry("lineage", "demo/cat")
+    exported = twins.export(["demo/both"], tmp_path / "all.tar", with_parents=True)
+    assert [each.reference.adapter for each in exported] == ["demo/both", "demo/dog", "demo/ink"]
+
+
+def test_what_was_meant_is_told_again_when_it_is_made_again(twins: Registry, tmp_path: Path) -> None:
+    made = api.run_recipe({"op": "merge", "inputs": ["demo/cat@1.0.0", "demo/dog"]}, tmp_path / "once.safetensors").path
+    again = api.run_recipe(made, tmp_path / "again.safetensors").path
+    assert again.read_bytes() == made.read_bytes()
+    twins.publish("demo/both@1.0.0", [again])
+    assert parents(twins, "demo/both") == [("demo/cat@1.0.0", 1.0), ("demo/dog@1.0.0", 1.0)]
+
+
+@pytest.mark.parametrize(("yanked", "named"), [((), "demo/cat@1.2.0"), (("demo/cat@1.2.0",), "demo/cat@1.0.0")])
+def test_of_versions_with_the_same_bytes_the_highest_not_yanked_is_named(
+    twins: Registry, tmp_path: Path, yanked: tuple[str, ...], named: str
+) -> None:
+    for each in yanked:
+        twins.yank(each)
+    lorry("merge", str(tmp_path / "cat.safetensors"), "demo/dog", "-o", str(tmp_path / "both.safetensors"))
+    twins.publish("demo/both@1.0.0", [tmp_path / "both.safetensors"])
+    assert parents(twins, "demo/both")[0][0] == named
+
+
+def test_a_version_told_that_has_other_bytes_here_is_not_believed(twins: Registry, tmp_path: Path) -> None:
+    made = api.run_recipe({"op": "merge", "inputs": ["demo/ink", "demo/dog"]}, tmp_path / "both.safetensors").path
+    recipe = json.loads(api.open(made).metadata["lorry.recipe"])
+    other = twins.resolve("demo/cat@1.1.0")
+    recipe["inputs"][0]["version"] = {"reference": str(other.reference), "digest": f"sha256:{other.digest}"}
+    twins.publish("demo/liar@1.0.0", [write_lora(tmp_path / "liar.safetensors", 7)], recipe=json.dumps(recipe))
+    assert parents(twins, "demo/liar")[0][0] == "demo/cat@1.2.0"
+
+
+def test_steps_on_the_way_stand_between(twins: Registry, tmp_path: Path) -> None:
+    small = {"op": "resize", "inputs": ["demo/ink"], "options": {"rank": 1}}
+    night = {"op": "merge", "inputs": [{"adapter": "demo/dog", "weight": 0.7}, {"recipe": small, "weight": 0.3}]}
+    api.run_recipe(night, tmp_path / "night.safetensors")
+    published = lorry("publish", "demo/night@1.0.0", str(tmp_path / "night.safetensors"), "-y")
+    assert published.splitlines()[2:] == ["made from demo/dog@1.0.0", "made from resize of demo/ink@1.0.0"]
+    assert lorry("lineage", "demo/night").splitlines() == [
+        "demo/night@1.0.0, by merge from",
+        "  demo/dog@1.0.0 at 0.7",
+        "  resize at 0.3, of",
+        "    demo/ink@1.0.0 at 1",
+    ]
+    shown = lorry("show", "demo/night")
+    assert "resize of" in shown
+    assert "  demo/ink@1.0.0" in shown
+    assert "resize-" not in shown
+    (step,) = (each for each in json.loads(lorry("lineage", "demo/night", "--json"))["made"] if each["op"] == "resize")
+    ink = twins.resolve("demo/ink").digest
+    assert [each["digest"] for each in step["origins"]] == [ink]
+    assert f'"{ink}" -> "{step["digest"]}" [label="resize 1"];' in lorry("lineage", "demo/night", "--dot")
+
+
+def test_a_file_of_ones_own_that_tells_its_recipe_keeps_its_name(twins: Registry, tmp_path: Path) -> None:
+    small, both = tmp_path / "small.safetensors", tmp_path / "both.safetensors"
+    lorry("resize", "demo/ink", "--rank", "1", "-o", str(small))
+    lorry("merge", str(small), "demo/dog", "-o", str(both))
+    assert "made from small.safetensors (resize of demo/ink@1.0.0)" in lorry("publish", "demo/both", str(both), "-y")
+    assert "  small.safetensors at 1, by resize from" in lorry("lineage", "demo/both")
+    assert [str(each.reference) for each in twins.descendants("demo/ink")] == ["demo/both@1.0.0"]

@@ -44,8 +44,10 @@ def test_it_is_made_again_to_the_bit(family: Registry) -> None:
 def test_all_parents_stand_in_the_lineage_those_of_nested_recipes_too(family: Registry) -> None:
     lineage = family.manifest("demo/both").lineage
     assert lineage is not None
-    found = {(parent.reference, parent.role, parent.weight) for parent in lineage.parents if parent.reference}
-    assert found == {("demo/cat@1.0.0", "input", 0.7), ("demo/ink@1.0.0", "nested", 1.0)}
+    cat, small = lineage.parents
+    assert (cat.reference, cat.weight, cat.parents) == ("demo/cat@1.0.0", 0.7, None)
+    assert (small.reference, small.name, small.op, small.weight) == (None, "", "resize", 0.3)
+    assert [(each.reference, each.weight) for each in small.parents or ()] == [("demo/ink@1.0.0", 1.0)]
     assert [str(each.reference) for each in family.descendants("demo/ink")] == ["demo/both@1.0.0"]
 
 

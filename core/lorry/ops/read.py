@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from lorry.errors import Incompatible, InvalidArgument, InvalidFile, LorryError, NotFound, NotRecognised
 from lorry.ir.adapter import Adapter
-from lorry.ir.frame import Frame
+from lorry.ir.frame import Frame, Published
 from lorry.ir.report import Report
 from lorry.ir.tensor import TensorRef
 from lorry.ir.tensor_map import TensorMap
@@ -49,6 +49,11 @@ def open_adapter(path: AdapterPath, base: Base | str | Path | None = None, plugi
     return adapter
 
 
+def opened_as(adapter: Adapter, version: Published | None) -> Adapter:
+    """Return an adapter that knows which published version it was opened as."""
+    return replace(adapter, origin=tuple(frame._replace(version=version) for frame in adapter.origin))
+
+
 def open_like(path: AdapterPath, other: Adapter, plugins: Host) -> Adapter:
     """Open what was written from `other`: for the same base, with doubtful names settled by the modules it changes."""
     shapes = target_shapes(other.layers, plugins)
@@ -82,21 +87,25 @@ def resolve(path: AdapterPath, plugins: Host) -> tuple[Path, ...]:
 
     "a.safetensors+b.safetensors" is one adapter in two files, and so is a folder that holds nothing else.
     """
+    return _resolve(path, plugins)[0]
+
+
+def _resolve(path: AdapterPath, plugins: Host) -> tuple[tuple[Path, ...], Published | None]:
     if not isinstance(path, str | Path):
         if not path:
             raise InvalidArgument("an empty list names no adapter")
-        return tuple(Path(each) for each in path)
+        return tuple(Path(each) for each in path), None
     if path == "":
         raise InvalidArgument("an empty text names no adapter")
     if Path(path).exists() or isinstance(path, Path):
-        return (Path(path).is_dir() and together(Path(path), plugins)) or (Path(path),)
+        return (Path(path).is_dir() and together(Path(path), plugins)) or (Path(path),), None
     parts = tuple(map(Path, path.split(SEVERAL)))
     if len(parts) > 1 and all(each.exists() for each in parts):
-        return parts
+        return parts, None
     for store in plugins.stores().values():
-        files = store.adapter(path)
+        files, version = store.answer(path)
         if files:
-            return files
+            return files, version
     if any(path in store.bases() for store in plugins.stores().values()):
         raise NotRecognised(f"{path} is a base model, not an adapter")
     raise NotFound(f"{path} is neither a path nor a reference that a store knows; lorry ls lists what there is")
@@ -129,12 +138,12 @@ def check_fits(adapter: Adapter, base: Base, plugins: Host | None = None) -> Non
 
 
 def _open(path: AdapterPath, base: Base | None, plugins: Host) -> Adapter:
-    paths = resolve(path, plugins)
+    paths, version = _resolve(path, plugins)
     opened = sources(paths, plugins)
     asked = [_candidates(each, plugins, base) for each in opened]
     chosen = _choose_base(asked)
     adapters = [_assemble(each, found, chosen, plugins) for each, found in zip(opened, asked, strict=True)]
-    adapter = adapters[0] if len(adapters) == 1 else unite(adapters)
+    adapter = opened_as(adapters[0] if len(adapters) == 1 else unite(adapters), version)
     beside = {each for path in paths for each in companions(path, plugins)} - set(paths)
     report = adapter.report._replace(companions=tuple(sorted(map(str, beside))))
     return replace(adapter, report=report) if beside else adapter

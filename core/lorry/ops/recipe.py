@@ -80,13 +80,16 @@ def header(told: Mapping[str, Any]) -> dict[str, str]:
 def told_adapter(adapter: Adapter, weight: float = 1.0) -> dict[str, Any]:
     """Tell an adapter by the names and digests of its files, and by its own recipe where it is what one made.
 
-    One that stands in no file has neither, and of one that is no longer as its files have it that is told.
+    Of one that was opened by a reference the version is told that it meant. One that stands in no file has no digests,
+    and of one that is no longer as its files have it that is told.
     """
     told: dict[str, Any] = {
         "adapter": SEVERAL.join(_names(adapter)),
         "files": {path.name: f"sha256:{known_sha256(path)}" for path in _files(adapter)},
         "weight": float(weight),
     }
+    if version := next((frame.version for frame in adapter.origin if frame.version), None):
+        told["version"] = version._asdict()
     if _changed(adapter):
         told["changed"] = True
     elif len(adapter.origin) == 1:

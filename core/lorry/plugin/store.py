@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from lorry.ir.frame import Published
+
 
 def _knows_nothing(_: str) -> None:
     return None
@@ -19,7 +21,8 @@ class Store(NamedTuple):
     """Answers references with files on this machine; nothing is fetched unasked.
 
     `adapter(reference)` returns the files of an adapter, or None for a reference that is not this store's
-    to answer; it raises NotFound for one that is but names nothing. `bases()` lists base folders by name.
+    to answer; it raises NotFound for one that is but names nothing. `version(reference)` tells, under the same rules,
+    which version that means now, so that what is made of it can say so. `bases()` lists base folders by name.
     `file(sha256)` returns a file of these bytes, to be read only, under a name that tells its format; None for unknown.
     `api` is "module:attribute" of the store's Python interface, called with the place to open or None.
     `schemes` are the beginnings of addresses that are this store's ("s3" for s3://…). It holds remotes there where
@@ -47,3 +50,9 @@ class Store(NamedTuple):
     pages: tuple[str, ...] = ()
     look_up: str = ""
     file: Callable[[str], Path | None] = _knows_nothing
+    version: Callable[[str], Published | None] = _knows_nothing
+
+    def answer(self, reference: str) -> tuple[tuple[Path, ...] | None, Published | None]:
+        """Return the files of an adapter, None where this store does not answer, and which version they are."""
+        version = self.version(reference)
+        return self.adapter(version.reference if version else reference), version

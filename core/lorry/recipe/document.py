@@ -78,17 +78,26 @@ class Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class Version(Part):
+    """A version that a store answered a reference with: its exact reference, and the digest of all of it."""
+
+    reference: Text
+    digest: Digest
+
+
 class Input(Part):
     """An adapter, and its weight; a text alone is its path or reference.
 
     adapter: a path as seen from the recipe, a reference that a store answers, or the name it had.
     files: the digest of each of its files, by which it is found under any name; another file is refused.
+    version: which published version that was, where it was opened by a reference.
     recipe: how it is made where it is not found. changed: it was changed in memory before it went in, so that nothing
     tells what went in.
     """
 
     adapter: Text = ""
     files: Annotated[Files, Field(max_length=MOST_INPUTS)] = {}
+    version: Version | None = None
     recipe: Recipe | None = None
     weight: Number = 1.0
     changed: Flag = False

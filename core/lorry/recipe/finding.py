@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from lorry.errors import InvalidArgument, LorryError, NotFound, VerificationFailed
+from lorry.ir.frame import Published
 from lorry.ops.base import open_base
 from lorry.ops.read import SEVERAL
 from lorry.ops.recipe import known_digest, known_sha256, told_folder, told_model
@@ -21,11 +22,15 @@ _MOST_FILES = 100_000
 
 
 class Found(NamedTuple):
-    """What was found: its files or its folder, where that was in words, and the digests that tell its content."""
+    """What was found: its files or its folder, where that was in words, and the digests that tell its content.
+
+    `version` is the published version that it is, where the recipe tells one or a reference meant one.
+    """
 
     paths: tuple[Path, ...]
     where: str
     digests: tuple[str, ...]
+    version: Published | None = None
 
     @property
     def size(self) -> int:
@@ -65,10 +70,10 @@ class Finder:
             if paths is None:
                 raise VerificationFailed(f"{given} is not the {_called(wanted)} that the recipe was made with")
             return self._found(paths, "as given", wanted)
-        for paths, where in self._named(wanted.adapter):
+        for paths, where, version in self._named(wanted.adapter):
             fitting = self._fitting(paths, wanted.files)
             if fitting is not None:
-                return self._found(fitting, where, wanted)
+                return self._found(fitting, where, wanted, version)
             tried.append(f"{where}: another content")
         if wanted.files:
             if found := self._all_by_digest(wanted.files):
@@ -112,19 +117,20 @@ class Finder:
             raise NotFound(f"{path}, given for {name}, does not exist")
         return path
 
-    def _named(self, text: str) -> Iterator[tuple[tuple[Path, ...], str]]:
-        """Yield the files that a path or reference names."""
+    def _named(self, text: str) -> Iterator[tuple[tuple[Path, ...], str, Published | None]]:
+        """Yield the files that a path or reference names, where that is, and the version that a reference means."""
         if not text:
             return
         for parts in ([text], text.split(SEVERAL)):
             paths = tuple(self.folder / part for part in parts)
             if all(path.exists() for path in paths):
-                yield paths, SEVERAL.join(map(str, paths))
+                yield paths, SEVERAL.join(map(str, paths)), None
                 return
         for store in self.plugins.stores().values():
             with suppress(NotFound):
-                if files := store.adapter(text):
-                    yield files, f"{text} ({store.title})"
+                files, version = store.answer(text)
+                if files:
+                    yield files, f"{text} ({store.title})", version
 
     def _all_by_digest(self, files: Mapping[str, str]) -> list[tuple[Path, str]]:
         """Return a file for each digest, and where it was; none at all where one of them is nowhere."""
@@ -186,11 +192,12 @@ class Finder:
         return None if None in chosen else tuple(path for path in chosen if path)
 
     @staticmethod
-    def _found(paths: tuple[Path, ...], where: str, wanted: Input) -> Found:
+    def _found(paths: tuple[Path, ...], where: str, wanted: Input, version: Published | None = None) -> Found:
         told = tuple(wanted.files.values())
-        return Found(
-            paths, where, told or tuple(f"sha256:{known_sha256(each)}" for p in paths for each in _files_of(p))
-        )
+        if told and wanted.version:  # the same files: what is made of them tells the same version again
+            version = Published(wanted.version.reference, wanted.version.digest)
+        digests = told or tuple(f"sha256:{known_sha256(each)}" for p in paths for each in _files_of(p))
+        return Found(paths, where, digests, version)
 
     def _found_model(self, path: Path, where: str, wanted: Model, *, folder_only: bool) -> Found:
         files: Mapping[str, str] = wanted.files

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from lorry.errors import InvalidArgument
 from lorry.recipe.document import Input, Model, Recipe, canonical
 from lorry.recipe.finding import Finder, Found
+
+STEP_FILE: Final = re.compile(r"[a-z-]+-[0-9a-f]{8}(\.\w+)?")
+"""Names that results of steps have on the way, made of `Step.name`: they tell people nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

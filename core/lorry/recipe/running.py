@@ -11,9 +11,10 @@ from typing import Any, NamedTuple, TypeVar
 
 from lorry.algebra.device import checked_device
 from lorry.errors import Conflict, Incompatible, InvalidArgument, LorryWarning
+from lorry.ir.adapter import Adapter
 from lorry.ops.base import Base, open_base
 from lorry.ops.output import check_target, remove
-from lorry.ops.read import open_adapter
+from lorry.ops.read import open_adapter, opened_as
 from lorry.ops.tensor_digest import digest_of
 from lorry.ops.write import chosen
 from lorry.plugin.host import Host, host
@@ -126,11 +127,7 @@ class Running:
         folder.mkdir(parents=True, exist_ok=True)
         base, tuned = self._model(step, "base"), self._model(step, "tuned")
         weights = [each.weight for each in step.recipe.inputs]
-        paths = map(self._paths, step.inputs)
-        adapters = [
-            (open_adapter(each[0] if len(each) == 1 else each, base, self._plugins), weight)
-            for each, weight in zip(paths, weights, strict=True)
-        ]
+        adapters = [(self._adapter(each, base), weight) for each, weight in zip(step.inputs, weights, strict=True)]
         like = step.models.get("like")
 
         def place(format: str | None) -> Path:  # noqa: A002  the word people use
@@ -176,6 +173,11 @@ class Running:
     def _model(self, step: Step, name: str) -> Base | None:
         source = step.models.get(name)
         return open_base(self._paths(source)[0], self._plugins) if source else None
+
+    def _adapter(self, source: Found | Step, base: Base | None) -> Adapter:
+        paths = self._paths(source)
+        adapter = open_adapter(paths[0] if len(paths) == 1 else paths, base, self._plugins)
+        return opened_as(adapter, source.version) if isinstance(source, Found) else adapter
 
     def _paths(self, source: Found | Step) -> tuple[Path, ...]:
         if isinstance(source, Found):

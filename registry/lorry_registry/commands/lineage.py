@@ -53,8 +53,8 @@ def _lines(found: Mapping[str, Made], digest: str, shown: set[str], depth: int =
     """Yield one line for each step, deeper ones further in; what was shown before is not shown again."""
     made, again = found[digest], digest in shown
     shown.add(digest)
-    came = f", by {made.op} from" if made.origins else ""
-    yield f"{'  ' * depth}{made.name}{weight}{' (as above)' if again and made.origins else came}"
+    came = "" if not made.origins else f", by {made.op} from" if made.name else ", of"
+    yield f"{'  ' * depth}{made.label}{weight}{' (as above)' if again and made.origins else came}"
     for origin in () if again else made.origins:
         strength = "" if origin.weight is None else f" at {origin.weight:g}"
         yield from _lines(found, origin.digest, shown, depth + 1, strength)

@@ -10,10 +10,10 @@ import click
 
 from lorry.cli import options
 from lorry.cli.output import clean, count, echo, echo_json, note
-from lorry_registry.commands.arguments import short, size
+from lorry_registry.commands.arguments import size
 
 if TYPE_CHECKING:
-    from lorry_registry.manifest import Manifest, Parent
+    from lorry_registry.manifest import Manifest
 
 
 @click.command("publish")
@@ -67,12 +67,13 @@ def command(
     The alias "latest" moves to the highest stable version.
     """
     from lorry_registry import Card, Registry
-    from lorry_registry.reference import parse_alias
+    from lorry_registry.ancestry import in_words
+    from lorry_registry.reference import movable, parse_alias
 
     card = Card(
         title=title, description=description, license=licence, authors=authors, tags=tags, trigger_words=triggers
     )
-    moved = [parse_alias(alias) for alias in aliases]
+    moved = [movable(parse_alias(alias)) for alias in aliases]
     told = _recipe(Path(recipe)) if recipe else None
     made = Registry().draft(reference, files, card=card, recipe=told, parents=parents, force_bump=force_bump)
     with made as draft:
@@ -92,7 +93,7 @@ def command(
     done = "would publish" if dry_run else "published" if new else "already published, unchanged:"
     echo(f"{done} {_summary(manifest)}")
     echo(f"manifest sha256:{draft.digest}")
-    made_from = map(_origin, manifest.lineage.parents if manifest.lineage else ())
+    made_from = map(in_words, manifest.lineage.parents if manifest.lineage else ())
     for origin in dict.fromkeys(made_from):  # the files of one version are one origin
         echo(f"made from {origin}")
 
@@ -103,10 +104,6 @@ def _recipe(path: Path) -> str:
     from lorry.recipe.reading import load
 
     return json.dumps(load(path))
-
-
-def _origin(parent: Parent) -> str:
-    return parent.reference or f"{parent.name} ({short(parent.sha256)}, not published here)"
 
 
 def _summary(manifest: Manifest) -> str:

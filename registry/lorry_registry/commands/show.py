@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 import click
@@ -44,8 +45,8 @@ def command(reference: str, as_json: bool) -> None:
     rows = [(file.path, file.role, arguments.size(file.size), arguments.short(file.sha256)) for file in manifest.files]
     table("files", ("path", "role", "size", "sha256"), rows)
     if manifest.lineage and manifest.lineage.parents:
-        parents = [_parent(each) for each in manifest.lineage.parents]
-        table(f"made by {manifest.lineage.op} from", ("adapter", "weight", "file", "sha256"), parents)
+        parents = _parents(manifest.lineage.parents)
+        table(f"made by {manifest.lineage.op} from", ("adapter", "weight", "file", "sha256"), [*parents])
 
 
 def _facts(manifest: Manifest) -> dict[str, str]:
@@ -70,6 +71,10 @@ def _facts(manifest: Manifest) -> dict[str, str]:
     }
 
 
-def _parent(parent: Parent) -> tuple[str, ...]:
-    weight = "" if parent.weight is None else f"{parent.weight:g}"
-    return (parent.reference or "not published here", weight, parent.name, arguments.short(parent.sha256))
+def _parents(parents: Iterable[Parent], depth: int = 0) -> Iterator[tuple[str, ...]]:
+    """Yield a row for each parent, and below a step those that it was made from, further in."""
+    for each in parents:
+        name = each.reference or (f"{each.op} of" if each.op else "not published here")
+        weight = "" if each.weight is None else f"{each.weight:g}"
+        yield f"{'  ' * depth}{name}", weight, each.name, arguments.short(each.sha256)
+        yield from _parents(each.parents or (), depth + 1)

@@ -13,6 +13,7 @@ from pathlib import PurePosixPath
 from types import MappingProxyType
 from typing import Any
 
+from lorry_registry.ancestry import in_words
 from lorry_registry.manifest import Manifest, Parent
 from lorry_registry.remotes.hub.markdown import code, code_block, escape, escape_lines, one_line, table
 
@@ -177,7 +178,8 @@ def _lineage(manifest: Manifest) -> Iterator[str]:
 
 def _parent(parent: Parent) -> tuple[str, ...]:
     weight = "" if parent.weight is None else f"{parent.weight:g}"
-    return (_cell(parent.reference or ""), weight, _cell(parent.name), (parent.sha256 or "")[:12])
+    made = parent.reference or (in_words(parent) if parent.op else "")
+    return (_cell(made), weight, _cell(parent.name), (parent.sha256 or "")[:12])
 
 
 def _cell(text: str) -> str:
