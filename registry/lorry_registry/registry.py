@@ -252,14 +252,18 @@ class Registry:
         return search(self.store, Asked(words, base, kind))
 
     def link(
-        self, references: Iterable[str], tool: str, folder: str | Path, *, dry_run: bool = False
+        self, references: Iterable[str], tool: str, folder: str | Path, *, copy: bool = False, dry_run: bool = False
     ) -> tuple[Link, ...]:
-        """Put versions where a tool ("comfyui", say) finds them below its own folder; see `lorry_registry.linking`."""
+        """Put versions where a tool ("comfyui", say) finds them below its own folder; see `lorry_registry.linking`.
+
+        With `copy` nothing is a hard link, so that whatever writes to it does not write to the registry.
+        """
         from lorry.plugin.host import host
         from lorry_registry.linking.link import link
 
         found = [self.resolve(each) for each in references]
-        return link(self.store, found, host().get("loaders", tool), Path(folder).expanduser(), dry_run=dry_run)
+        loader = host().get("loaders", tool)
+        return link(self.store, found, loader, Path(folder).expanduser(), copied=copy, dry_run=dry_run)
 
     def unlink(self, references: Iterable[str], folder: str | Path, *, dry_run: bool = False) -> tuple[Link, ...]:
         """Take away what `link` put in a tool's folder, all of it where no reference is given."""

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 
 import lorry
 from lorry.cli import cli
-from lorry.errors import Conflict, Incompatible, InvalidArgument, InvalidFile, LorryError, NotFound
+from lorry.errors import Conflict, Incompatible, InvalidArgument, InvalidFile, LorryError, NotFound, VerificationFailed
 from lorry_registry import Card, Registry
 from lorry_registry.linking.note import NOTE
 
@@ -66,6 +66,38 @@ def test_writing_to_a_link_does_not_reach_the_registry(published: Registry, comf
         target.unlink()
     target.write_bytes(b"mine")
     assert published.verify("demo/cat")
+
+
+def test_a_copy_takes_the_place_of_a_hard_link_and_may_be_written_to(published: Registry, comfy: Path) -> None:
+    run("link", "demo/cat", "--comfyui", comfy)
+    (one,) = run("link", "demo/cat", "--comfyui", comfy, "--copy")["files"]
+    target = comfy / one["path"]
+    assert one["how"] in ("clone", "copy")
+    assert run("link", "demo/cat", "--comfyui", comfy)["files"] == [one | {"new": False}]
+    with target.open("r+b") as file:
+        file.write(b"mine")
+    assert published.verify("demo/cat")
+
+
+def test_what_was_written_through_a_hard_link_is_told_and_mended(
+    published: Registry, lora: Path, comfy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lorry_registry.linking.materialise._clone", lambda *_: False)  # a disk that shares no blocks
+    (one,) = published.link(["demo/cat"], "comfyui", comfy)
+    target = comfy / one.path
+    target.chmod(0o644)
+    with target.open("r+b") as file:
+        file.write(b"mine")
+    for use in (lambda: lorry.open("demo/cat"), lambda: published.link(["demo/cat"], "comfyui", comfy)):
+        with pytest.raises(VerificationFailed, match=r"demo/cat@1\.0\.0: .* is damaged: .* lorry fsck --repair"):
+            use()
+    with pytest.raises(Conflict, match=r"hard link: .* lorry verify demo/cat@1\.0\.0 .* move it away"):
+        run("unlink", "--all", "--comfyui", comfy)
+    assert len(published.repair(published.fsck(), [lora])) == 1
+    assert lorry.open("demo/cat").layers
+    target.rename(comfy / "mine.safetensors")
+    run("unlink", "--all", "--comfyui", comfy)
+    assert files(comfy) == {"mine.safetensors"}
 
 
 def test_trigger_words_and_tokens_come_along(registry: Registry, lora: Path, webui: Path, tmp_path: Path) -> None:

@@ -19,20 +19,22 @@ if TYPE_CHECKING:
 @click.command("link")
 @click.argument("references", metavar="NS/NAME[@VERSION]...", nargs=-1, required=True)
 @arguments.tools
+@click.option("--copy", is_flag=True, help="Never put a hard link there: it may be written to.")
 @click.option("--dry-run", is_flag=True, help="Say what would be put there, and put nothing.")
 @options.as_json
-def command(references: tuple[str, ...], dry_run: bool, as_json: bool, **tools: str | None) -> None:
+def command(references: tuple[str, ...], copy: bool, dry_run: bool, as_json: bool, **tools: str | None) -> None:
     """Put versions in the folders in which a tool looks for adapters and learned tokens, with their trigger words.
 
     DIR is the folder that the tool is installed in. A file is a clone of the registry's own, a hard link or a copy,
-    whichever takes least; what the tool does not load as it is, is converted to a dialect that it does. Another version
-    of the same adapter takes the place of the one before; files that lorry did not put there are left alone. lorry
-    unlink takes it all back.
+    whichever takes least. A hard link is the registry's own file by another name: it is read-only, and whatever writes
+    to it all the same (as root, say) damages the version. --copy puts there what may be written to. What the tool does
+    not load as it is, is converted to a dialect that it does. Another version of the same adapter takes the place of
+    the one before; files that lorry did not put there are left alone. lorry unlink takes it all back.
     """
     from lorry_registry import Registry
 
     tool, folder = chosen(tools)
-    tell(Registry().link(references, tool, folder, dry_run=dry_run), folder, as_json=as_json)
+    tell(Registry().link(references, tool, folder, copy=copy, dry_run=dry_run), folder, as_json=as_json)
 
 
 def chosen(tools: Mapping[str, str | None]) -> tuple[str, str]:

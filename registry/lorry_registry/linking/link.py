@@ -1,8 +1,8 @@
 """Links: versions of the registry put where a tool looks for files, under names for people.
 
 What stands there is a clone of the blob where the disk shares blocks between files, else a hard link, which is
-read-only as blobs are, else a copy. A note in the tool's folder says what was put there: nothing else is ever replaced
-or removed.
+read-only as blobs are and writes to the blob where somebody writes to it all the same, else a copy. A note in the
+tool's folder says what was put there: nothing else is ever replaced or removed.
 """
 
 from __future__ import annotations
@@ -13,20 +13,27 @@ from pathlib import Path
 from lorry.errors import Conflict, InvalidArgument, NotFound
 from lorry.plugin.loader import Loader
 from lorry_registry import durable
-from lorry_registry.blobs import measure
+from lorry_registry.blobs import MEND, measure
 from lorry_registry.linking.materialise import materialise
-from lorry_registry.linking.note import SIDE, THERE, Link, read_note, write_note
+from lorry_registry.linking.note import HARD, SIDE, THERE, Link, read_note, write_note
 from lorry_registry.linking.plan import Planned, plan
 from lorry_registry.reference import Reference
 from lorry_registry.store import LocalStore, Resolved
 
 
-def link(
-    store: LocalStore, found: Sequence[Resolved], tool: Loader, folder: Path, *, dry_run: bool = False
+def link(  # noqa: PLR0913  what is put where, and how
+    store: LocalStore,
+    found: Sequence[Resolved],
+    tool: Loader,
+    folder: Path,
+    *,
+    copied: bool = False,
+    dry_run: bool = False,
 ) -> tuple[Link, ...]:
     """Put versions where a tool finds them, in a dialect that it loads right; return every file there is of them now.
 
-    Another version of the same adapter takes the place of the one before. Raises NotFound where `folder` is missing,
+    Another version of the same adapter takes the place of the one before, and so does a copy of a hard link, if they
+    are to be `copied`. Raises NotFound where `folder` is missing,
     Incompatible for what no conversion brings into the tool, and Conflict for a file that is in the way; all this
     before anything is changed, so that either all of them are there or none.
     """
@@ -41,10 +48,10 @@ def link(
         for each, planned in plans.items():
             for file in planned:
                 mine = held.get(file.path)
-                done = _there(folder, file, mine, each.reference)
+                done = None if copied and mine and mine.how == HARD else _there(folder, file, mine, each.reference)
                 if done is None and dry_run:
                     done = Link(file.path, file.content.sha256, str(each.reference), file.how)
-                done = done or _put(store, folder, file, each.reference, ours=mine is not None)
+                done = done or _put(store, folder, file, each.reference, ours=mine is not None, copied=copied)
                 put.append(done)
                 if not dry_run and done.how != THERE:
                     links[file.path] = done
@@ -103,7 +110,18 @@ def _check_free(folder: Path, file: Planned, mine: Link | None, reference: Refer
     if _adapter(mine) != reference.adapter:
         raise Conflict(f"{target} is there for {mine.reference}; take that away first: lorry unlink {mine.reference}")
     if not _holds(target, mine.sha256):
-        raise Conflict(f"{target} was changed since lorry put it there; move it away")
+        raise Conflict(f"{_changed(target, mine)}; move it away")
+
+
+def _changed(target: Path, link: Link) -> str:
+    """Say that a file was changed, and what else was changed with it where it is still another name of a blob."""
+    told = f"{target} was changed since lorry put it there"
+    if link.how != HARD or target.lstat().st_nlink == 1:
+        return told
+    return (
+        f"{told}, and is a hard link: what was written to it stands in the registry too, where lorry verify "
+        f"{link.reference} tells of it; {MEND}; lorry link --copy puts there what may be written to"
+    )
 
 
 def _exists(target: Path) -> bool:
@@ -126,14 +144,16 @@ def _there(folder: Path, file: Planned, mine: Link | None, reference: Reference)
     return Link(file.path, file.content.sha256, str(reference), how, new=False)
 
 
-def _put(store: LocalStore, folder: Path, file: Planned, reference: Reference, *, ours: bool) -> Link:
+def _put(  # noqa: PLR0913  what is put where, and how
+    store: LocalStore, folder: Path, file: Planned, reference: Reference, *, ours: bool, copied: bool
+) -> Link:
     """Put one file there, in place of another one of ours."""
     target = folder / file.path
     target.parent.mkdir(parents=True, exist_ok=True)
     with durable.draft(target.parent) as path:
         draft = path.with_name(f".{path.name}.part")  # which tools do not list
         try:
-            how = materialise(store, file, draft)
+            how = materialise(store, file, draft, copied=copied)
             if ours:
                 durable.put(draft, target)
             elif not durable.put_new(draft, target):
@@ -152,7 +172,8 @@ def _remove(folder: Path, gone: Sequence[Link], links: Mapping[str, Link]) -> No
     mine = [each for each in there if _holds(folder / each.path, each.sha256)]
     changed = [each for each in there if each not in mine and each.how != SIDE]
     if changed:
-        raise Conflict(f"{folder / changed[0].path} was changed since lorry put it there; move it away")
+        told = _changed(folder / changed[0].path, changed[0])
+        raise Conflict(f"{told}; move it away, and say the same again for the others")
     for each in mine:
         (folder / each.path).unlink()
     write_note(folder, {path: each for path, each in links.items() if each not in gone})

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from lorry_registry import durable
 from lorry_registry.blobs import copy, measure
+from lorry_registry.linking.note import HARD
 from lorry_registry.linking.plan import Planned
 from lorry_registry.store import LocalStore
 
@@ -16,8 +17,8 @@ _FICLONE = 0x40049409
 """linux/fs.h: share the blocks of another file."""
 
 
-def materialise(store: LocalStore, file: Planned, draft: Path) -> str:
-    """Make a file of these bytes, in the way that takes the least; return which."""
+def materialise(store: LocalStore, file: Planned, draft: Path, *, copied: bool) -> str:
+    """Make a file of these bytes, in the way that takes the least, never a hard link if `copied`; return which."""
     if file.made:
         copy(file.made, draft)
         return ""
@@ -26,11 +27,11 @@ def materialise(store: LocalStore, file: Planned, draft: Path) -> str:
         if measure(draft) == file.content:
             return "clone"
         draft.unlink()
-    if not blob.is_symlink():  # a link to what somebody may change would change with it
+    if not (copied or blob.is_symlink()):  # a link to what somebody may change would change with it
         store.blobs.verify(file.content)
         with suppress(OSError):
             os.link(blob, draft)
-            return "hard link"
+            return HARD
     store.blobs.copy(file.content, draft)
     return "copy"
 

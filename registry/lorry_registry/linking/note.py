@@ -12,7 +12,7 @@ from lorry_registry import durable
 from lorry_registry.names import check_path
 
 NOTE = ".lorry-links.json"
-SIDE, THERE = "side file", "was there"
+HARD, SIDE, THERE = "hard link", "side file", "was there"
 
 
 @dataclass(frozen=True, slots=True)
