@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from lorry.plugin.remote import Remote
+from lorry.errors import NotFound
 from lorry_registry.notes import NOTHING, Note
 from lorry_registry.reference import Alias, Digest, Reference
+from lorry_registry.remotes.address import open_remote
 from lorry_registry.semver import Version
 from lorry_registry.shelf import shelf_here, shelf_there
 from lorry_registry.store import LocalStore
+
+_SHOWN = 3
 
 
 class Used(NamedTuple):
@@ -40,17 +43,22 @@ def everything(store: LocalStore) -> Iterator[Used]:
             yield Used(adapter, newest)
 
 
-def outdated(
-    store: LocalStore, uses: Iterable[Used], remote: Callable[[Reference], Remote] | None = None
-) -> Iterator[Outdated]:
-    """Yield what could be newer, or is yanked, deprecated or not to be found; beside a remote where one is given."""
-    for used in uses:
-        shelf = shelf_there(remote(used.asked)) if remote else shelf_here(store, used.asked)
+def outdated(store: LocalStore, uses: Sequence[Used], place: str = "") -> Iterator[Outdated]:
+    """Yield what could be newer, or is yanked, deprecated or not to be found; beside a remote with a `place`.
+
+    Raises NotFound for a place that has none of what is used.
+    """
+    shelves = [shelf_there(open_remote(place, used.asked)) if place else shelf_here(store, used.asked) for used in uses]
+    if place and uses and not any(shelf.versions for shelf in shelves):
+        names = ", ".join(used.asked.adapter for used in uses[:_SHOWN])
+        more = f" (and {len(uses) - _SHOWN} more)" if len(uses) > _SHOWN else ""
+        raise NotFound(f"{place} has none of {names}{more}; check the place")
+    for used, shelf in zip(uses, shelves, strict=True):
         asked = used.asked.at(used.version) if isinstance(used.asked.selector, Digest) else used.asked
         fitting, newest = shelf.highest(asked), shelf.highest(asked.at(None))
         found = Outdated(used, fitting, newest, shelf.notes.get(used.version, NOTHING))
         # An alias may move back; a range that finds less elsewhere only tells that what is here was not pushed there.
         back = fitting is not None and isinstance(used.asked.selector, Alias) and fitting < used.version
         ahead = any(version and version > used.version for version in (fitting, newest))
-        if found.note.warns or back or ahead or (fitting is None and remote is None):
+        if found.note.warns or back or ahead or (fitting is None and not place):
             yield found

@@ -186,7 +186,7 @@ class Registry:
             from lorry_registry.remotes.check import verify_there
 
             asked = Reference.parse(reference)
-            return verify_there(self.store, open_remote(at, asked), asked)
+            return verify_there(self.store, open_remote(at, asked), asked, at)
         from lorry_registry.verify import verify
 
         return verify(self.store, self.resolve(reference))
@@ -306,7 +306,7 @@ class Registry:
         from lorry_registry.remotes.transfer import clone
 
         found = Address.parse(address)
-        return clone(self.store, open_remote(found.place, found.reference), found.reference)
+        return clone(self.store, open_remote(found.place, found.reference), found.reference, found.place)
 
     def export(
         self, references: Iterable[str], path: str | Path, *, with_parents: bool = False, force: bool = False
@@ -335,17 +335,17 @@ class Registry:
     def outdated(self, locked: Lock | None = None, place: str = "") -> tuple[Outdated, ...]:
         """Return what of a lock, or else of this registry, could be newer or should not be used any more.
 
-        It is held beside what this registry has, or with `place` beside what is there.
+        It is held beside what this registry has, or with `place` beside what is there; raises NotFound for a place that
+        has none of it.
         """
         from lorry_registry.outdated import Used, everything, outdated
-        from lorry_registry.remotes.address import open_remote
 
         uses = (
             [Used(Reference.parse(each.reference), each.exact.exact()) for each in locked.adapters]
             if locked
             else everything(self.store)
         )
-        return tuple(outdated(self.store, uses, partial(open_remote, place) if place else None))
+        return tuple(outdated(self.store, list(uses), place))
 
     def sync(self, locked: Lock, folder: str | Path, *, force: bool = False) -> tuple[Path, ...]:
         """Make a folder hold every file of every locked version; return them."""

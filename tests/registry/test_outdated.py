@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import warnings
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from lorry.cli import cli
-from lorry.errors import LorryWarning
+from lorry.errors import LorryWarning, NotFound
 from lorry_registry import Registry
 
 from .helpers import publish_bytes
@@ -94,10 +95,17 @@ def test_without_a_lock_file_the_registry_is_held_beside_a_place(several: Regist
     def beside(place: str) -> Any:
         return [each._asdict() for each in ours.outdated(place=place)]
 
-    assert beside(several.home.as_uri()) == beside((tmp_path / "nothing").as_uri()) == []
+    assert beside(several.home.as_uri()) == []
     publish_bytes(several.store, "demo/cat@2.1.0", b"2.1.0")
     (found,) = beside(several.home.as_uri())
     assert (str(found["used"].version), str(found["newest"])) == ("2.0.0", "2.1.0")
+
+
+@pytest.mark.usefixtures("several")
+def test_a_place_that_has_none_of_it_is_told(tmp_path: Path) -> None:
+    result = CliRunner().invoke(cli, ["outdated", (tmp_path / "nope").as_uri()])
+    assert isinstance(result.exception, NotFound)
+    assert re.search("nope has none of demo/cat; check the place", str(result.exception))
 
 
 def test_people_are_told_that_all_is_well(several: Registry) -> None:

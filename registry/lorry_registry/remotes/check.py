@@ -16,13 +16,13 @@ from lorry_registry.remotes.transfer import LARGEST_MANIFEST, fetch, find, limit
 from lorry_registry.store import LocalStore
 
 
-def verify_there(store: LocalStore, remote: Remote, reference: Reference | None) -> Manifest:
+def verify_there(store: LocalStore, remote: Remote, reference: Reference | None, place: str = "") -> Manifest:
     """Read every byte of a version in a place, keeping none; return its manifest.
 
     Raises NotFound, and VerificationFailed naming each file that is not as recorded there, or saying that this registry
     has that version with another manifest.
     """
-    version, digest, _ = find(remote, reference)
+    version, digest, _ = find(remote, reference, place)
     manifest = manifest_there(remote, version, digest, reference)
     here = store.records(manifest.reference).digest(version)
     if here not in (None, digest):

@@ -65,7 +65,7 @@ def push(store: LocalStore, resolved: Resolved, remote: Remote, aliases: Sequenc
     return new
 
 
-def clone(store: LocalStore, remote: Remote, reference: Reference | None) -> Cloned:
+def clone(store: LocalStore, remote: Remote, reference: Reference | None, place: str = "") -> Cloned:
     """Bring a version from a remote into the registry, the one that a bare name means if None is named; return it.
 
     What was fetched before it was interrupted is not fetched again. What is said of it there is said here too, with a
@@ -73,7 +73,7 @@ def clone(store: LocalStore, remote: Remote, reference: Reference | None) -> Clo
     has that version with other content, VerificationFailed for bytes that are not the named ones, and InvalidFile
     for a file that `lorry validate` rejects.
     """
-    version, digest, note = find(remote, reference)
+    version, digest, note = find(remote, reference, place)
     manifest = manifest_there(remote, version, digest, reference)
     exact = Resolved(manifest.reference, digest)
     _refuse_moved(store, exact)
@@ -117,8 +117,11 @@ def _move(remote: Remote, alias: str, version: Version) -> None:
             return
 
 
-def find(remote: Remote, reference: Reference | None) -> tuple[Version, str, Note]:
-    """Return what a reference means there, as it would here, with its manifest's sha256 and what is said of it."""
+def find(remote: Remote, reference: Reference | None, place: str = "") -> tuple[Version, str, Note]:
+    """Return what a reference means there, as it would here, with its manifest's sha256 and what is said of it.
+
+    Raises NotFound, naming the place where that is told.
+    """
     versions, notes = sorted(map(Version.parse, remote.versions())), notes_there(remote)
     selector = reference.selector if reference else None
 
@@ -136,9 +139,12 @@ def find(remote: Remote, reference: Reference | None) -> tuple[Version, str, Not
             found = [version for version in found if version == said or not yanked(version)]
     digest = remote.manifest(str(max(found))) if found else None
     if digest is None:
-        told = [f"{version}{' (yanked)' if yanked(version) else ''}" for version in reversed(versions)]
-        there = f"versions: {', '.join(told)}" if told else "nothing of that name at all"
-        raise NotFound(f"there is no {reference or 'stable version'} there; {there}; check the place and the name")
+        told = ", ".join(f"{version}{' (yanked)' if yanked(version) else ''}" for version in reversed(versions))
+        what = f"there is no {reference or 'stable version'} {f'at {place}' if place else 'there'}"
+        if not (told or reference):
+            raise NotFound(f"{what}: lorry pushed nothing to it; what another tool put there comes in with lorry add")
+        there = f"versions: {told}" if told else "nothing of that name at all"
+        raise NotFound(f"{what}; {there}; check the place and the name")
     return max(found), digest, notes.get(max(found), NOTHING)
 
 

@@ -189,7 +189,7 @@ def test_what_is_not_there_is_told_with_what_is(pushed: Registry, hub: HubServer
         ("hf://demo/dog", "there is no hf://demo/dog, or this token may not see it"),
         (f"{PLACE}@v2.0.0", "has no v2.0.0, .*versions: 1.0.0"),
         (f"{PLACE}@nowhere", "has no nowhere"),
-        (f"{PLACE}#demo/cat@^2", r"no demo/cat@\^2 there; versions: 1\.0\.0"),
+        (f"{PLACE}#demo/cat@^2", r"no demo/cat@\^2 at hf://.*; versions: 1\.0\.0"),
     ):
         with pytest.raises(NotFound, match=message):
             elsewhere.clone(address)
@@ -198,6 +198,8 @@ def test_what_is_not_there_is_told_with_what_is(pushed: Registry, hub: HubServer
     HfApi(endpoint=hub.url, token=hub.alice).create_repo("demo/foreign")
     with pytest.raises(NotFound, match="was not pushed by lorry: it has no adapter.json; .*lorry add"):
         elsewhere.clone("hf://demo/foreign@main")
+    with pytest.raises(NotFound, match="at hf://demo/foreign: lorry pushed nothing to it; .*lorry add"):
+        elsewhere.clone("hf://demo/foreign")
     assert pushed
 
 
