@@ -98,9 +98,12 @@ class Unmapped(Incompatible):
 
 
 class NotRepresentable(Incompatible):
-    """The target format cannot hold these layers; `layers` names them with the reason."""
+    """The target format cannot hold these layers; `layers` names them with the reason, `able` formats that can."""
 
-    def __init__(self, target: str, layers: Mapping[str, str], hint: str = "choose another format") -> None:
+    def __init__(
+        self, target: str, layers: Mapping[str, str], hint: str = "choose another format", able: Sequence[str] = ()
+    ) -> None:
+        self.target, self.able = target, tuple(able)
         self.layers: Mapping[str, str] = dict(layers)
         shown = "; ".join(f"{name}: {why}" for name, why in list(self.layers.items())[:3])
         more = f" (and {len(self.layers) - 3} more)" if len(self.layers) > 3 else ""  # noqa: PLR2004  three are enough to see the pattern

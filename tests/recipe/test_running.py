@@ -19,6 +19,7 @@ from lorry.ops import extract_layer
 from lorry.recipe.plan import Step
 from lorry.recipe.running import Running
 from tests.journeys.conftest import Command
+from tests.recipe.conftest import of_kind
 from tests.support.files import write
 
 HAND = """
@@ -251,3 +252,44 @@ def test_the_options_of_a_recipe_file_are_for_one_adapter(command: Command, cat:
     there = command("merge", cat, "-o", tmp_path / "out.safetensors", "--recipe", tmp_path / "r.json")
     assert there.code == 4
     assert not (tmp_path / "out.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "says", "code"),
+    [
+        ({"options": {"method": "tise"}}, "did you mean 'ties'", 3),
+        ({"options": {"method": "ties", "settings": {"densty": 0.5}}}, "did you mean 'density'", 2),
+        ({"options": {"method": "ties", "settings": {"density": 7}}}, "is no density", 2),
+        ({"options": {"method": "slerp"}}, "takes 2 adapters", 2),
+        ({"output": {"format": "kohia"}}, "did you mean 'kohya'", 3),
+        ({"op": "resize", "options": {"rank": 2, "energy": 0.9}}, "cannot both decide", 2),
+        ({"op": "resize", "options": {"size": "big"}}, "is no size", 2),
+        ({"op": "convert-base", "inputs": [], "output": {"layout": "x", "shard_size": "big"}, "base": "x"},
+         "is no size", 2),
+    ],
+)  # fmt: skip
+def test_what_means_nothing_is_told_with_the_plan(
+    command: Command, cat: Path, out: Path, change: dict[str, Any], says: str, code: int
+) -> None:
+    first = {"op": "resize", "inputs": [cat.name], "options": {"rank": 1}}
+    written = {"op": "merge", "inputs": [{"recipe": first}], **change}
+    if not written["inputs"]:
+        del written["inputs"]
+    path = out.with_suffix(".json")
+    path.write_text(json.dumps(written), encoding="utf-8")
+    done = command("run-recipe", path, "--dry-run")
+    assert (done.code, says in done.err) == (code, True), done.err
+    assert f"the recipe's {written['op']}: " in done.err
+
+
+def test_where_the_format_cannot_hold_it_the_recipe_is_what_to_change(command: Command, tmp_path: Path) -> None:
+    of_kind("loha", tmp_path / "loha.safetensors")
+    for op, says in (("convert", "write 'lossy: true' in its options"), ("merge", "a step 'op: convert'")):
+        recipe = tmp_path / f"{op}.json"
+        text = {"op": op, "inputs": ["loha.safetensors"], "output": {"format": "diffusers"}}
+        recipe.write_text(json.dumps(text), encoding="utf-8")
+        done = command("run-recipe", recipe, "-o", tmp_path / "out.safetensors", "-y")
+        assert done.code == 5
+        assert f"as format in the output of the recipe's {op} write one that can hold all of it" in done.err
+        assert says in done.err
+        assert "lorry convert" not in done.err

@@ -108,7 +108,7 @@ class Merging:
             check_understood(adapter, partial=partial)
         alone = [adapter for adapter, _ in pairs]
         _check_alike(alone, base, plugins)
-        _check_count(chosen, len(pairs))
+        check_count(chosen, len(pairs))
         if rank is not None and rank < 1:
             raise InvalidArgument(f"{rank} is no rank; give 1 or more")
         require_torch("merging")
@@ -185,7 +185,8 @@ def _check_alike(adapters: Sequence[Adapter], base: Base | None, plugins: Host) 
             check_fits(adapter, base, plugins)
 
 
-def _check_count(method: MergeMethod, count: int) -> None:
+def check_count(method: MergeMethod, count: int) -> None:
+    """Raise InvalidArgument where a method takes another number of adapters."""
     if method.count is not None and count != method.count:
         raise InvalidArgument(f"{method.name} takes {method.count} adapters, not {count}")
 

@@ -247,24 +247,25 @@ def _encode(adapter: Adapter, dialect: Dialect, *, lossy: bool, plugins: Host) -
     try:
         return encode(adapter, dialect, lossy=lossy, plugins=plugins)
     except NotRepresentable as error:
-        raise NotRepresentable(dialect.title, error.layers, _advice(adapter, error.layers, plugins)) from error
+        able = _able(adapter, error.layers, plugins)
+        all_of_it = f"{', '.join(able) or 'no installed format'} can hold all of it"
+        hint = f"{all_of_it}; lorry convert --lossy does without, and says what that loses"
+        raise NotRepresentable(dialect.title, error.layers, hint, able) from error
 
 
-def _advice(adapter: Adapter, lost: Mapping[str, str], plugins: Host) -> str:
-    """Say which formats can hold an adapter that has something another cannot, and how to do without."""
+def _able(adapter: Adapter, lost: Mapping[str, str], plugins: Host) -> list[str]:
+    """Return the formats that can hold an adapter that has something another cannot."""
     whole = replace(adapter, extras={}, origin=(), report=Report())
     rest = replace(
         whole,
         layers={path: stack for path, stack in adapter.layers.items() if str(path) in lost},
         tokens={text: token for text, token in adapter.tokens.items() if text in lost},
     )
-    able = [
+    return [
         dialect.name
         for dialect in plugins.dialects().values()
         if _holds(rest, dialect, plugins) and _holds(whole, dialect, plugins)
     ]
-    all_of_it = f"{', '.join(able) or 'no installed format'} can hold all of it"
-    return f"{all_of_it}; lorry convert --lossy does without, and says what that loses"
 
 
 def _holds(adapter: Adapter, dialect: Dialect, plugins: Host) -> bool:

@@ -6,8 +6,6 @@ from typing import Any
 
 import yaml
 
-from lorry.errors import InvalidFile
-
 _DEEPEST = 200
 """Levels that are read; PyYAML calls itself for each."""
 
@@ -42,8 +40,13 @@ class _Loader(yaml.SafeLoader):
 
 
 def load(text: str) -> Any:  # noqa: ANN401  any plain data
-    """Read YAML; raise InvalidFile saying where it is none, or more than plain data."""
+    """Read YAML; raise ValueError saying where it is none, or more than plain data."""
     try:
         return yaml.load(text, _Loader)  # noqa: S506  derived from the safe loader
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+        told = filter(None, (error.context, error.problem))
+        raise ValueError(f"{where}{', '.join(' '.join(each.split()) for each in told)}") from error
     except yaml.YAMLError as error:
-        raise InvalidFile(" ".join(str(error).split())) from error
+        raise ValueError(" ".join(str(error).replace(' in "<unicode string>"', "").split())) from error

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from lorry.errors import InvalidArgument
+from lorry.recipe.checking import check
 from lorry.recipe.document import Input, Model, Recipe, canonical
 from lorry.recipe.finding import Finder, Found
 
@@ -46,7 +47,8 @@ class Step:
 def plan(recipe: Recipe, finder: Finder) -> tuple[Step, ...]:
     """Return the steps in the order in which they can be done, the recipe's own last; equal ones stand once.
 
-    Raises NotFound for what goes in and is nowhere, and VerificationFailed where another file was given for it.
+    Raises NotFound for what goes in and is nowhere, VerificationFailed where another file was given for it, and
+    UnknownName and InvalidArgument for a method, a format or a value that means nothing here.
     """
     steps: dict[str, Step] = {}
     _step(recipe, finder, steps)
@@ -55,6 +57,7 @@ def plan(recipe: Recipe, finder: Finder) -> tuple[Step, ...]:
 
 
 def _step(recipe: Recipe, finder: Finder, steps: dict[str, Step], file: str = "") -> Step:
+    check(recipe, finder.plugins)
     inputs = tuple(_input(each, finder, steps) for each in recipe.inputs)
     models = {
         name: _model(getattr(recipe, name), finder, steps, folder_only=name == "like")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from lorry.algebra.device import checked_device
-from lorry.errors import Conflict, Incompatible, InvalidArgument, LorryWarning
+from lorry.errors import Conflict, Incompatible, InvalidArgument, LorryWarning, NotRepresentable
 from lorry.ir.adapter import Adapter
 from lorry.ops.base import Base, open_base
 from lorry.ops.output import check_target, remove
@@ -148,7 +148,10 @@ class Running:
             plugins=self._plugins,
         )
         with _threads(step.recipe.by.threads):
-            saved = do(step.recipe, job)
+            try:
+                saved = do(step.recipe, job)
+            except NotRepresentable as error:
+                raise NotRepresentable(error.target, error.layers, _advice(step, error.able), error.able) from error
         if saved and saved.renamed and not last:
             remove(saved.path)
             raise Incompatible(
@@ -186,6 +189,19 @@ class Running:
         if made is None:
             raise AssertionError(f"{source.name} comes before what it goes into")
         return (made,)
+
+
+def _advice(step: Step, able: Sequence[str]) -> str:
+    """Say what to write in a recipe whose result does not fit into the format that it names."""
+    if not isinstance(step.recipe.output, Output):
+        return "choose another layout in the recipe's output, or write 'lossy: true' in its options"
+    holding = f"one that can hold all of it ({', '.join(able)})" if able else "another one"
+    lossy = (
+        "write 'lossy: true' in its options"
+        if step.recipe.op == "convert"
+        else ("make this an input of a step 'op: convert' with the option 'lossy: true'")
+    )
+    return f"as format in the output of the recipe's {step.recipe.op} write {holding}, or {lossy}"
 
 
 def _device(step: Step) -> str:
