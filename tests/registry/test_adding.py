@@ -156,6 +156,7 @@ def test_what_is_warned_of_waits_until_it_is_accepted(registry: Registry, tmp_pa
     assert not registry.ls()
     (held,) = json.loads(lorry("quarantine", "ls", "--json").stdout)
     assert (held["id"], held["wanted"]) == (told["quarantine"], "foreign/a@1.0.0")
+    assert held["source"] == str(tmp_path / "a.safetensors")
     shown = lorry("quarantine", "show", held["id"])
     assert "sshs_model_hash" in shown.stdout
     accepted = json.loads(lorry("quarantine", "accept", held["id"][:4], "demo/a@2.0.0", "--json").stdout)
@@ -167,6 +168,30 @@ def test_what_is_warned_of_waits_until_it_is_accepted(registry: Registry, tmp_pa
 def test_yes_lets_in_what_is_warned_of(tmp_path: Path) -> None:
     (told,) = added(write_lora(tmp_path / "a.safetensors", metadata=WARNED), "--yes")
     assert (told["outcome"], told["why"] != "") == ("added", True)
+
+
+def test_what_is_let_in_later_no_longer_waits(registry: Registry, tmp_path: Path) -> None:
+    file = write_lora(tmp_path / "a.safetensors", metadata=WARNED)
+    added(file, code=8)
+    added(file, "--yes")
+    assert not list(registry.quarantine.ls())
+
+
+@pytest.mark.parametrize("damage", [b"?", b"[]", None])
+def test_one_damaged_entry_hides_no_other_and_can_be_removed(
+    registry: Registry, home: Path, tmp_path: Path, damage: bytes | None
+) -> None:
+    for seed, name in enumerate(("a", "b")):
+        added(write_lora(tmp_path / f"{name}.safetensors", seed, WARNED), code=8)
+    one, other = (each.id for each in registry.quarantine.ls())
+    about = home / "quarantine" / one / "about.json"
+    about.unlink() if damage is None else about.write_bytes(damage)
+    listed = json.loads(lorry("quarantine", "ls", "--json").stdout)
+    assert [(each["id"], each["verdict"]) for each in listed] == [(one, "damaged"), (other, "warn")]
+    assert f"lorry quarantine rm {one}" in listed[0]["worst"]
+    assert lorry("quarantine", "ls").exit_code == 0
+    assert lorry("quarantine", "rm", one).exit_code == 0
+    assert [each.id for each in registry.quarantine.ls()] == [other]
 
 
 def test_a_name_that_another_adapter_has_is_given_by_a_person(registry: Registry, tmp_path: Path) -> None:

@@ -157,6 +157,7 @@ def test_what_has_no_place_or_must_be_converted(registry: Registry, tmp_path: Pa
 
 def test_what_is_warned_of_is_not_taken_into_quarantine(registry: Registry, tmp_path: Path) -> None:
     lora = write_lora(tmp_path / "a.safetensors", metadata={"sshs_model_hash": "0" * 64})
-    assert add(registry, lora).outcome == "waits"
+    outcome = add(registry, lora)
+    assert (outcome.outcome, outcome.step) == ("waits", "lorry add -y lets it in")
     assert not list(registry.quarantine.ls())
     assert add(registry, lora, IN_PLACE._replace(warned=True)).outcome == "added"

@@ -52,7 +52,7 @@ class Outcome(NamedTuple):
 
     outcome: "added" and "already here" (`reference`, `manifest`), "waits" (in quarantine as `id`, until a person
     decides), "refused" (in quarantine too where it was fetched). why: the worst finding, or what else stands against
-    it. error: where it was refused before it could be examined.
+    it. step: what to do about it. error: where it was refused before it could be examined.
     """
 
     source: str
@@ -61,6 +61,7 @@ class Outcome(NamedTuple):
     reference: str = ""
     manifest: str = ""
     id: str = ""
+    step: str = ""
     examined: Examined | None = None
     error: LorryError | None = None
 
@@ -88,7 +89,7 @@ def add(store: LocalStore, sources: Sequence[str], target: Reference | None, wis
 
 
 def accept(store: LocalStore, examined: Examined, target: Reference | None = None) -> Resolved:
-    """Publish what waits in quarantine, under its own name or another, and take it out of there.
+    """Publish what waits in quarantine, under its own name or another, and so take it out of there.
 
     It is examined again. Raises VerificationFailed for what is rejected, which nothing lets in.
     """
@@ -97,9 +98,7 @@ def accept(store: LocalStore, examined: Examined, target: Reference | None = Non
         worst = examined if not lawful(examined) else again
         raise VerificationFailed(f"{examined.id} was rejected, and is never let in: {worst.worst}")
     reference = target or Reference.parse(examined.wanted)
-    resolved = _publish(store, examined, reference)
-    Quarantine(store.layout).rm(examined)
-    return resolved
+    return _publish(store, examined, reference)
 
 
 def _add(store: LocalStore, origin: Origin, target: Reference | None, wishes: Wishes) -> Outcome:
@@ -111,11 +110,11 @@ def _add(store: LocalStore, origin: Origin, target: Reference | None, wishes: Wi
         examined = examine(files, facts)
         known = origin.paths[0] if isinstance(origin, Local) else files[0]
         wanted = target or named(wishes.namespace, facts.title or title_of(known), examined.originals[0].sha256)
-        examined = replace(examined, wanted=str(wanted))
+        examined = replace(examined, wanted=str(wanted), source=_source(origin, facts))
         told = Outcome(str(origin), REFUSED, examined.worst, examined=examined)
         if examined.verdict == REJECT:
             # What lies on this machine stays where it is; what was fetched is kept to be looked at.
-            return told._replace(id=Quarantine(store.layout).put(examined) if isinstance(origin, Remote) else "")
+            return _kept(store, told, examined) if isinstance(origin, Remote) else told
         if target is None and (there := _held(store, examined)):
             for file in adopted:  # it may have been somewhere else the last time
                 with durable.draft(store.layout.drafts) as link:
@@ -123,14 +122,20 @@ def _add(store: LocalStore, origin: Origin, target: Reference | None, wishes: Wi
                     store.blobs.add(link, measure(file))
             return told._replace(outcome=ALREADY, why="", reference=str(there.reference), manifest=there.digest)
         if examined.verdict == WARN and not wishes.warned:
-            return _waiting(store, told, examined, adopted)
+            return _waiting(store, told, examined, adopted, "lorry add -y lets it in")
         try:
             resolved = _publish(store, examined, wanted, adopted)
         except Conflict as error:
             if target is not None:
                 raise
-            return _waiting(store, told._replace(why=str(error)), examined, adopted)
+            step = "give it another name: lorry add FILE NS/NAME@VERSION"
+            return _waiting(store, told._replace(why=str(error)), examined, adopted, step)
         return told._replace(outcome=ADDED, reference=str(resolved.reference), manifest=resolved.digest)
+
+
+def _source(origin: Origin, facts: Facts) -> str:
+    """Say where it came from; the query of an address may hold a secret, so the store says what is told of it."""
+    return " ".join(str(path.absolute()) for path in origin.paths) if isinstance(origin, Local) else facts.source
 
 
 def _weights(origin: Origin) -> tuple[Path, ...]:
@@ -145,9 +150,16 @@ def _weights(origin: Origin) -> tuple[Path, ...]:
     return tuple(files)
 
 
-def _waiting(store: LocalStore, told: Outcome, examined: Examined, adopted: Sequence[Path]) -> Outcome:
-    """Keep it in quarantine, unless it stays where it is."""
-    return told._replace(outcome=WAITS, id="" if adopted else Quarantine(store.layout).put(examined))
+def _waiting(store: LocalStore, told: Outcome, examined: Examined, adopted: Sequence[Path], step: str) -> Outcome:
+    """Keep it in quarantine, unless it stays where it is: then `step` says what lets it in."""
+    if adopted:
+        return told._replace(outcome=WAITS, step=step)
+    return _kept(store, told._replace(outcome=WAITS), examined)
+
+
+def _kept(store: LocalStore, told: Outcome, examined: Examined) -> Outcome:
+    name = Quarantine(store.layout).put(examined)
+    return told._replace(id=name, step=f"see lorry quarantine show {name}")
 
 
 @contextmanager
@@ -202,6 +214,7 @@ def _held(store: LocalStore, examined: Examined) -> Resolved | None:
 
 
 def _publish(store: LocalStore, examined: Examined, reference: Reference, adopted: Sequence[Path] = ()) -> Resolved:
+    """Publish an adapter, and delete what an earlier try left of it in quarantine."""
     facts = examined.facts
     card = Card(
         title=facts.title,
@@ -215,6 +228,7 @@ def _publish(store: LocalStore, examined: Examined, reference: Reference, adopte
     made = drafted(store, reference, examined.files, card=card, recipe=recipe, foreign=True, adopted=adopted)
     with made as draft:
         draft.publish()
+        Quarantine(store.layout).rm(examined.id)
         return Resolved(draft.manifest.reference, draft.digest)
 
 

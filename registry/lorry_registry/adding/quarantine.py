@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,10 +22,12 @@ from lorry.ops.output import remove
 from lorry.plugin.fetched import Facts
 from lorry_registry import durable
 from lorry_registry.layout import Layout
+from lorry_registry.records import entries
 
 T = TypeVar("T")
 
 _DIGITS = 12
+_ID = re.compile(rf"[0-9a-f]{{{_DIGITS}}}")
 
 
 class Original(NamedTuple):
@@ -39,8 +42,9 @@ class Original(NamedTuple):
 class Examined:
     """An adapter's files, what is said of them where they come from, and what was found.
 
-    `files` are what would be published; `originals` what came. `verdict` is the worst level of the findings. `wanted`
-    is the reference it would be published as.
+    `files` are what would be published; `originals` what came, from `source`: an address, or paths of this machine,
+    which stay in quarantine (`facts.source` is published). `verdict` is the worst level of the findings. `wanted` is
+    the reference it would be published as.
     """
 
     files: tuple[Path, ...]
@@ -49,6 +53,7 @@ class Examined:
     verdict: str
     findings: tuple[Finding, ...]
     wanted: str = ""
+    source: str = ""
 
     @property
     def id(self) -> str:
@@ -60,6 +65,13 @@ class Examined:
         """Say the worst finding in one line; "" where none stands against it."""
         first = next((each for each in self.findings if each.level != ACCEPT), None)
         return f"{first.where}: {first.what}" if first else ""
+
+
+class Damaged(NamedTuple):
+    """A folder in quarantine that cannot be read any more, and why."""
+
+    id: str
+    why: str
 
 
 class Quarantine:
@@ -83,23 +95,33 @@ class Quarantine:
         durable.sync_folder(self._folder)
         return examined.id
 
-    def ls(self) -> Iterator[Examined]:
+    def ls(self) -> Iterator[Examined | Damaged]:
         """Yield all there is, by id."""
-        for folder in sorted(self._folder.glob("*/about.json")):
-            yield _load(folder.parent)
+        for name in self._ids():
+            try:
+                yield self.get(name)
+            except VerificationFailed as error:
+                yield Damaged(name, str(error))
 
-    def get(self, name: str) -> Examined:
-        """Return what goes by an id, or the beginning of one; raise NotFound."""
-        found = [each.parent for each in sorted(self._folder.glob("*/about.json")) if each.parent.name.startswith(name)]
+    def id_of(self, name: str) -> str:
+        """Return the whole of an id of which the beginning is given; raise NotFound."""
+        found = [each for each in self._ids() if each.startswith(name)]
         if not name or not found:
             raise NotFound(f"nothing in quarantine goes by {name!r}; lorry quarantine ls lists what there is")
         if len(found) > 1:
-            raise InvalidArgument(f"{name!r} fits {', '.join(each.name for each in found)}; give more digits")
-        return _load(found[0])
+            raise InvalidArgument(f"{name!r} fits {', '.join(found)}; give more digits")
+        return found[0]
 
-    def rm(self, examined: Examined) -> None:
-        """Delete an adapter's files and what was found about them."""
-        remove(self._folder / examined.id)
+    def get(self, name: str) -> Examined:
+        """Return what goes by an id, or the beginning of one; raise NotFound, VerificationFailed where it is damaged."""
+        return _load(self._folder / self.id_of(name))
+
+    def rm(self, name: str) -> None:
+        """Delete what goes by an id, if it is there: an adapter's files and what was found about them."""
+        remove(self._folder / name)
+
+    def _ids(self) -> list[str]:
+        return entries(self._folder, lambda name: _ID.fullmatch(name) is not None)
 
 
 def lawful(examined: Examined) -> bool:
@@ -111,6 +133,7 @@ def _dump(examined: Examined) -> bytes:
     told = {
         "schema_version": 1,
         "wanted": examined.wanted,
+        "source": examined.source,
         "verdict": examined.verdict,
         "findings": [asdict(each) for each in examined.findings],
         "originals": [each._asdict() for each in examined.originals],
@@ -133,9 +156,12 @@ def _load(folder: Path) -> Examined:
             verdict=told["verdict"],
             findings=_tuples(Finding, told["findings"]),
             wanted=told["wanted"],
+            source=told["source"],
         )
-    except (ValueError, KeyError, TypeError, OSError) as error:
-        raise VerificationFailed(f"{folder} is damaged ({error}); delete it, and add its source again") from error
+    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+        raise VerificationFailed(
+            f"{folder} is damaged ({error}); lorry quarantine rm {folder.name} deletes it, then add its source again"
+        ) from error
 
 
 def _tuples(kind: Callable[..., T], rows: Sequence[dict[str, object]]) -> tuple[T, ...]:

@@ -86,7 +86,7 @@ def command(
         raise left[0].error
     if left:
         more = f" (and {len(left) - 1} more)" if len(left) > 1 else ""
-        raise VerificationFailed(f"{left[0].source} is not in{more}: {left[0].why}{_advice(left[0])}")
+        raise VerificationFailed(f"{left[0].source} is not in{more}: {_why(left[0])}")
 
 
 def _tell(outcomes: Sequence[Outcome], *, as_json: bool) -> None:
@@ -96,14 +96,19 @@ def _tell(outcomes: Sequence[Outcome], *, as_json: bool) -> None:
         echo(f"{outcomes[0].outcome}: {outcomes[0].reference}, manifest sha256:{outcomes[0].manifest}")
     elif len(outcomes) > 1:
         headings = ("outcome", "as", "source", "why")
-        columns(headings, [(each.outcome, each.reference or each.id, each.source, each.why[:_LONGEST])
-                           for each in outcomes])  # fmt: skip
+        rows = [(each.outcome, each.reference or each.id, each.source, _why(each, _LONGEST)) for each in outcomes]
+        columns(headings, rows)
     elif not outcomes:
         note("no adapter is there")
 
 
 def _told(outcome: Outcome) -> dict[str, Any]:
-    told: dict[str, Any] = {"source": outcome.source, "outcome": outcome.outcome, "why": outcome.why}
+    told: dict[str, Any] = {
+        "source": outcome.source,
+        "outcome": outcome.outcome,
+        "why": outcome.why,
+        "step": outcome.step,
+    }
     told |= {"reference": outcome.reference, "manifest": outcome.manifest, "quarantine": outcome.id}
     if outcome.examined:
         told |= {
@@ -115,5 +120,5 @@ def _told(outcome: Outcome) -> dict[str, Any]:
     return told
 
 
-def _advice(outcome: Outcome) -> str:
-    return f"; see lorry quarantine show {outcome.id}" if outcome.id else ""
+def _why(outcome: Outcome, longest: int | None = None) -> str:
+    return "; ".join(filter(None, (outcome.why[:longest], outcome.step)))

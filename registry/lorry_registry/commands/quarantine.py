@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
 from lorry.cli import options
 from lorry.cli.output import columns, echo, echo_json, facts, note, table
 
+if TYPE_CHECKING:
+    from lorry_registry.adding.quarantine import Damaged, Examined
+
 _LONGEST = 80
+
+
+class _Listed(NamedTuple):
+    id: str
+    verdict: str
+    wanted: str
+    source: str
+    worst: str
 
 
 @click.group("quarantine")
@@ -23,10 +34,9 @@ def list_held(as_json: bool) -> None:
     """List what is in quarantine, with the verdict and the worst finding of each."""
     from lorry_registry import Registry
 
-    found = list(Registry().quarantine.ls())
+    found = [_listed(each) for each in Registry().quarantine.ls()]
     if as_json:
-        told = [(each.id, each.verdict, each.wanted, each.facts.source, each.worst) for each in found]
-        echo_json([dict(zip(("id", "verdict", "wanted", "source", "worst"), each, strict=True)) for each in told])
+        echo_json([each._asdict() for each in found])
     elif found:
         rows = [(each.id, each.verdict, each.wanted, each.worst[:_LONGEST]) for each in found]
         columns(("id", "verdict", "would be", "worst finding"), rows)
@@ -47,13 +57,15 @@ def show(name: str, as_json: bool) -> None:
     if as_json:
         told: dict[str, Any] = {"id": held.id, "verdict": held.verdict, "wanted": held.wanted}
         told |= {
-            "facts": held.facts._asdict() | {"hashes": {name: {**each} for name, each in held.facts.hashes.items()}}
+            "source": held.source,
+            "facts": held.facts._asdict() | {"hashes": {name: {**each} for name, each in held.facts.hashes.items()}},
         }
         told |= {"findings": [asdict(each) for each in held.findings]}
         echo_json(told | {"files": list(held.files), "originals": [each._asdict() for each in held.originals]})
         return
-    said = {name: value for name, value in held.facts._asdict().items() if value and name != "hashes"}
-    pairs = [("verdict", held.verdict), ("would be", held.wanted)]
+    said = {name: value for name, value in held.facts._asdict().items() if value and value != held.source}
+    said.pop("hashes", None)
+    pairs = [("verdict", held.verdict), ("would be", held.wanted), ("came from", held.source)]
     pairs += [(name, ", ".join(value) if isinstance(value, tuple) else str(value)) for name, value in said.items()]
     facts([*pairs, *((f"{each.name} as it came", f"sha256:{each.sha256}, {each.size:,} bytes")
                      for each in held.originals)])  # fmt: skip
@@ -84,10 +96,18 @@ def remove(names: tuple[str, ...], as_json: bool) -> None:
     from lorry_registry import Registry
 
     quarantine = Registry().quarantine
-    held = [quarantine.get(name) for name in names]
+    held = [quarantine.id_of(name) for name in names]
     for each in held:
         quarantine.rm(each)
     if as_json:
-        echo_json({"removed": [each.id for each in held]})
+        echo_json({"removed": held})
     else:
-        echo(f"deleted: {', '.join(each.id for each in held)}")
+        echo(f"deleted: {', '.join(held)}")
+
+
+def _listed(held: Examined | Damaged) -> _Listed:
+    from lorry_registry.adding.quarantine import Damaged
+
+    if isinstance(held, Damaged):
+        return _Listed(held.id, "damaged", "", "", held.why)
+    return _Listed(held.id, held.verdict, held.wanted, held.source, held.worst)
