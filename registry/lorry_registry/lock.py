@@ -83,6 +83,8 @@ class Lock(BaseModel):
             schema = found.get("schema_version") if isinstance(found, dict) else None
             if isinstance(schema, int) and schema > SCHEMA:
                 raise Incompatible(f"{path} has schema {schema}, this lorry knows {SCHEMA}; upgrade lorry")
+            if isinstance(found, dict) and (lacking := [name for name in Lock.model_fields if name not in found]):
+                raise InvalidFile(f"{path} is no lock file: it has no {' and no '.join(lacking)}")
             return Lock.model_validate_json(data)
         except ValidationError as error:
             raise InvalidFile(f"{path} is no lock file: {explain(error)}") from error
@@ -91,10 +93,11 @@ class Lock(BaseModel):
 
 
 class Difference(NamedTuple):
-    """One thing in a folder or in the registry that is not as the lock says."""
+    """One thing in a folder or in the registry that is not as the lock says; a `stray` is a file too many."""
 
     where: str
     what: str
+    stray: bool = False
 
 
 def lock(store: LocalStore, references: Iterable[Reference]) -> Lock:
@@ -113,7 +116,8 @@ def sync(store: LocalStore, locked: Lock, folder: Path, *, force: bool = False) 
     """Make `folder` hold every file of every locked version, as NAMESPACE/NAME/FILE; return them.
 
     Every byte is checked against the lock. Raises VerificationFailed where the registry's version is another one
-    than the locked one, Conflict for a file with other content unless `force`. Files of others are left alone.
+    than the locked one, Conflict for a file with other content unless `force`. Files of others are left alone. A
+    version that was yanked or deprecated since is warned of.
     """
     resolved = [_resolved(store, each) for each in locked.adapters]
     paths: list[Path] = []
@@ -139,7 +143,7 @@ def differences(store: LocalStore, locked: Lock, folder: Path) -> Iterator[Diffe
         known = {file.path for file in each.files}
         for path in sorted(place.rglob("*")):
             if path.is_file() and path.relative_to(place).as_posix() not in known:
-                yield Difference(str(path), "is no part of the locked version")
+                yield Difference(str(path), "is no part of the locked version; move it away", stray=True)
 
 
 def _locked(store: LocalStore, reference: Reference) -> Locked:
@@ -160,7 +164,7 @@ def _locked(store: LocalStore, reference: Reference) -> Locked:
 
 
 def _resolved(store: LocalStore, locked: Locked) -> Resolved:
-    found = store.resolve(locked.exact)
+    found = store.find(locked.exact)
     if found.digest != locked.manifest:
         raise VerificationFailed(
             f"{locked.exact} is another version here (sha256:{found.digest[:12]}) than was locked "

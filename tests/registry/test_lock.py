@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from lorry.cli import cli
-from lorry.errors import Conflict, Incompatible, InvalidFile, LorryError, NotFound, VerificationFailed
+from lorry.errors import Conflict, Incompatible, InvalidFile, LorryError, LorryWarning, NotFound, VerificationFailed
 from lorry_registry import Registry
 from lorry_registry.lock import Lock
 
@@ -79,14 +79,25 @@ def test_frozen_fails_on_any_difference_and_changes_nothing() -> None:
     assert [(Path(each["where"]).name, each["what"]) for each in told] == [
         ("cat.safetensors", "has other content than was locked"),
         ("dog.safetensors", "is missing"),
-        ("stray.txt", "is no part of the locked version"),
+        ("stray.txt", "is no part of the locked version; move it away"),
     ]
     assert isinstance(fails("sync", "--to", "out", "--frozen"), VerificationFailed)
     assert Path("out/demo/cat/cat.safetensors").read_bytes() == b"other"
     assert isinstance(fails("sync", "--to", "out"), Conflict)
     lorry("sync", "--to", "out", "--force")
+    error = str(fails("sync", "--to", "out", "--frozen"))
+    assert "move out/demo/dog/stray.txt out of the folder" in error
+    assert "lorry sync" not in error
     Path("out/demo/dog/stray.txt").unlink()
     lorry("sync", "--to", "out", "--frozen")
+
+
+def test_a_locked_version_that_was_yanked_is_got_and_warned_of(project: Registry) -> None:
+    lorry("lock", "demo/cat")
+    project.yank("demo/cat@1.0.0", "it barks")
+    with pytest.warns(LorryWarning, match="it barks"):
+        project.sync(Lock.read(Path("lorry.lock")), "adapters")
+    assert Path("adapters/demo/cat/cat.safetensors").exists()
 
 
 def test_another_registry_s_version_of_that_name_is_refused(
@@ -112,6 +123,8 @@ def test_one_adapter_has_one_version(project: Registry) -> None:
     [
         ("", InvalidFile),
         ("[]", InvalidFile),
+        ("{}", InvalidFile),
+        ('{"schema_version": 1}', InvalidFile),
         ('{"adapters": [{"reference": "demo/cat"}]}', InvalidFile),
         ('{"schema_version": 1, "adapters": [], "more": 1}', InvalidFile),
         ('{"schema_version": 2}', Incompatible),

@@ -113,7 +113,7 @@ class Quarantine:
         return found[0]
 
     def get(self, name: str) -> Examined:
-        """Return what goes by an id, or the beginning of one; raise NotFound, VerificationFailed where it is damaged."""
+        """Return what goes by an id, or its beginning; raise NotFound, or VerificationFailed where it is damaged."""
         return _load(self._folder / self.id_of(name))
 
     def rm(self, name: str) -> None:
@@ -159,9 +159,8 @@ def _load(folder: Path) -> Examined:
             source=told["source"],
         )
     except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
-        raise VerificationFailed(
-            f"{folder} is damaged ({error}); lorry quarantine rm {folder.name} deletes it, then add its source again"
-        ) from error
+        mend = f"delete it with lorry quarantine rm {folder.name}, and add its source again"
+        raise VerificationFailed(f"{folder} is damaged ({error}); {mend}") from error
 
 
 def _tuples(kind: Callable[..., T], rows: Sequence[dict[str, object]]) -> tuple[T, ...]:

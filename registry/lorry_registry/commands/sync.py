@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from lorry.cli import options
 from lorry.cli.output import columns, count, echo, echo_json
 from lorry.errors import VerificationFailed
+
+if TYPE_CHECKING:
+    from lorry_registry.lock import Difference
 
 
 @click.command("sync")
@@ -20,7 +25,10 @@ from lorry.errors import VerificationFailed
 @options.force
 @options.as_json
 def command(lock: str, folder: str, frozen: bool, force: bool, as_json: bool) -> None:
-    """Copy every file of every locked version to DIR/NAMESPACE/NAME, each byte checked against the lock file."""
+    """Copy every file of every locked version to DIR/NAMESPACE/NAME, each byte checked against the lock file.
+
+    Other files there are left alone; --frozen names those that stand among a version's files.
+    """
     from lorry_registry import Registry
     from lorry_registry.lock import Lock
 
@@ -36,8 +44,18 @@ def command(lock: str, folder: str, frozen: bool, force: bool, as_json: bool) ->
     if as_json:
         echo_json({"differences": [each._asdict() for each in found]})
     elif found:
-        columns(("where", "what"), found)
+        columns(("where", "what"), [(each.where, each.what) for each in found])
     else:
         echo(f"{folder} is as locked")
     if found:
-        raise VerificationFailed(f"{count(len(found), 'difference')} from {lock}; lorry sync gets what is locked")
+        raise VerificationFailed(f"{count(len(found), 'difference')} from {lock}; {_step(found)}")
+
+
+def _step(found: Sequence[Difference]) -> str:
+    """Say what to do: what is too much stays after another sync."""
+    strays = [each.where for each in found if each.stray]
+    steps = [] if len(strays) == len(found) else ["lorry sync gets what is locked"]
+    if strays:
+        more = f" (and {len(strays) - 1} more)" if len(strays) > 1 else ""
+        steps.append(f"move {strays[0]}{more} out of the folder: it is none of the locked files")
+    return "; ".join(steps)
