@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path, PurePosixPath
 
-from lorry.errors import InvalidArgument
+from lorry.errors import NotFound
 from lorry.ops.tensor_digest import digest_of
 from lorry.ops.write import chosen
 from lorry.plugin.host import Host, host
@@ -33,12 +33,14 @@ def replay(
 ) -> Compared:
     """Make a version again from its parents, found by digest whatever became of their names, and compare the tensors.
 
-    Raises InvalidArgument where it has no recipe that lorry can follow, NotFound naming the digest of a parent that is
-    neither here nor in `inputs` or `find_in`, and VerificationFailed where something else comes out.
+    Raises NotFound where it has no recipe, or naming the digest of a parent that is neither here nor in `inputs` or
+    `find_in`, and VerificationFailed where something else comes out.
     """
     manifest, plugins = store.manifest(resolved), host()
     if manifest.lineage is None or not manifest.lineage.recipe:
-        raise InvalidArgument(f"{resolved.reference} has no recipe, so that it cannot be made again")
+        raise NotFound(
+            f"{resolved.reference} has no recipe, so that it cannot be made again; lorry verify alone reads it"
+        )
     recipe = parse(manifest.lineage.recipe, f"what {resolved.reference} tells of how it was made")
     recipe = _pinned(recipe, {each.name: files for each in manifest.lineage.every() if (files := _files(store, each))})
     stored = partial(file_of_digest, store)

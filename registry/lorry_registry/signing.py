@@ -14,8 +14,9 @@ from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lorry.errors import Conflict, InvalidArgument, MissingExtra, NotFound, VerificationFailed
+from lorry.errors import Conflict, MissingExtra, VerificationFailed
 from lorry_registry import durable
+from lorry_registry.keys import check_private, check_public
 from lorry_registry.notes import Note
 from lorry_registry.pull import pull
 from lorry_registry.remotes.oci.modelpack import MANIFEST_PATH
@@ -28,17 +29,14 @@ if TYPE_CHECKING:
 def sign(store: LocalStore, resolved: Resolved, key: Path, password: str | None = None) -> None:
     """Sign a version with a private key of an elliptic curve in PEM, in place of what that key signed before.
 
-    Raises InvalidArgument for what is no such key, VerificationFailed where a file of the version is damaged.
+    Raises what `check_private` raises for what is no such key, VerificationFailed where a file of the version is
+    damaged.
     """
     model_signing = _library()
-    try:
-        signer = model_signing.signing.Config().use_elliptic_key_signer(
-            private_key=_existing(key), password=password.encode() if password else None
-        )
-    except (ValueError, TypeError, AttributeError) as error:
-        raise InvalidArgument(
-            f"{key} is no private key to sign with ({error}); make one: openssl ecparam -name prime256v1 -genkey -noout"
-        ) from error
+    check_private(key, password)
+    signer = model_signing.signing.Config().use_elliptic_key_signer(
+        private_key=key, password=password.encode() if password else None
+    )
     with _folder(store, resolved) as folder:
         signature = folder.parent / "signature"
         signer.set_hashing_config(_hashing()).sign(folder, signature)
@@ -49,13 +47,11 @@ def sign(store: LocalStore, resolved: Resolved, key: Path, password: str | None 
 def check_signature(store: LocalStore, resolved: Resolved, key: Path) -> None:
     """Raise VerificationFailed where no signature of a version was made by the key that belongs to this public one.
 
-    Raises VerificationFailed too where a file is damaged, and InvalidArgument for what is no public key.
+    Raises VerificationFailed too where a file is damaged, and what `check_public` raises for what is no public key.
     """
     model_signing = _library()
-    try:
-        verifier = model_signing.verifying.Config().use_elliptic_key_verifier(public_key=_existing(key))
-    except (ValueError, TypeError, AttributeError) as error:
-        raise InvalidArgument(f"{key} is no public key of an elliptic curve in PEM: {error}") from error
+    check_public(key)
+    verifier = model_signing.verifying.Config().use_elliptic_key_verifier(public_key=key)
     signatures = store.records(resolved.reference).note(resolved.reference.exact()).signed_by
     if not signatures:
         raise VerificationFailed(f"{resolved.reference} is not signed by anybody")
@@ -118,9 +114,3 @@ def _library() -> Any:  # noqa: ANN401  a module
     except ImportError as error:
         raise MissingExtra("signing", "model-signing", "sign") from error
     return model_signing
-
-
-def _existing(path: Path) -> Path:
-    if not path.is_file():
-        raise NotFound(f"{path} is no file; name a key in PEM")
-    return path

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 import lorry
 from lorry.cli import cli
-from lorry.errors import InvalidArgument, InvalidFile, LorryWarning, NotFound, VerificationFailed
+from lorry.errors import InvalidFile, LorryWarning, NotFound, VerificationFailed
 from lorry.ops.recipe import header
 from lorry_registry import Registry
 
@@ -112,7 +112,7 @@ def test_a_version_that_its_recipe_does_not_make_is_found_out(
 
 
 def test_what_has_no_recipe_of_lorrys_cannot_be_made_again(family: Registry, tmp_path: Path) -> None:
-    with pytest.raises(InvalidArgument, match="no recipe"):
+    with pytest.raises(NotFound, match="no recipe"):
         family.replay("demo/cat")
     family.publish(
         "demo/tuned@1.0.0", [write_lora(tmp_path / "t.safetensors", 5)], recipe='{"op": "train", "steps": 9}'

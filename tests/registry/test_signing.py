@@ -11,11 +11,20 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from modelpack_client import ModelPackClient  # type: ignore[import-untyped]
 
 from lorry.cli import cli
-from lorry.errors import InvalidArgument, InvalidFile, MissingExtra, NotFound, VerificationFailed
+from lorry.errors import (
+    AccessDenied,
+    Incompatible,
+    InvalidArgument,
+    InvalidFile,
+    MissingExtra,
+    NotFound,
+    NotRecognised,
+    VerificationFailed,
+)
 from lorry_registry import Registry
 from lorry_registry.card import Card
 from lorry_registry.notes import Note
@@ -187,26 +196,51 @@ def test_an_encrypted_key_asks_for_its_password(
     published: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     private, public = make_key(tmp_path, "safe", password="open")  # noqa: S106  a key of this test
-    with pytest.raises(InvalidArgument, match="Password"):
-        published.sign("demo/cat", private)
+    for password in (None, "shut"):
+        with pytest.raises(AccessDenied, match="LORRY_KEY_PASSWORD"):
+            published.sign("demo/cat", private, password=password)
     monkeypatch.setenv("LORRY_KEY_PASSWORD", "open")
     run("sign", "demo/cat", "--key", str(private))
     published.check_signature("demo/cat", public)
 
 
+def test_a_password_that_no_key_needs_is_told(published: Registry, ann: tuple[Path, Path]) -> None:
+    with pytest.raises(InvalidArgument, match="is not encrypted; leave LORRY_KEY_PASSWORD out"):
+        published.sign("demo/cat", ann[0], password="open")  # noqa: S106  a key of this test
+
+
 def test_what_is_no_key_is_told(published: Registry, ann: tuple[Path, Path], tmp_path: Path) -> None:
-    other = tmp_path / "other.pem"
-    other.write_bytes(ed25519.Ed25519PrivateKey.generate().private_bytes(PEM, SECRET, serialization.NoEncryption()))
     (tmp_path / "text.pem").write_text("no key")
-    for key in (other, tmp_path / "text.pem", ann[1]):
-        with pytest.raises(InvalidArgument, match="no private key"):
+    for key, says in ((tmp_path / "text.pem", "no private key"), (ann[1], "a public one")):
+        with pytest.raises(NotRecognised, match=says):
             published.sign("demo/cat", key)
-    for key in (other, tmp_path / "text.pem", ann[0]):
-        with pytest.raises(InvalidArgument, match="no public key"):
+    for key, says in ((tmp_path / "text.pem", "no public key"), (ann[0], "a private one")):
+        with pytest.raises(NotRecognised, match=says):
             published.check_signature("demo/cat", key)
     with pytest.raises(NotFound):
         published.sign("demo/cat", tmp_path / "missing.pem")
     assert signatures(published) == []
+
+
+@pytest.mark.parametrize(
+    ("key", "kind"),
+    [
+        (rsa.generate_private_key(65537, 2048), "RSA"),
+        (ed25519.Ed25519PrivateKey.generate(), "Ed25519"),
+        (ec.generate_private_key(ec.SECP256K1()), "secp256k1"),
+    ],
+    ids=["rsa", "ed25519", "secp256k1"],
+)
+def test_a_key_of_another_kind_is_told(
+    published: Registry, tmp_path: Path, key: rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey, kind: str
+) -> None:
+    private, public = tmp_path / "other.pem", tmp_path / "other.pub.pem"
+    private.write_bytes(key.private_bytes(PEM, SECRET, serialization.NoEncryption()))
+    public.write_bytes(key.public_key().public_bytes(PEM, serialization.PublicFormat.SubjectPublicKeyInfo))
+    with pytest.raises(Incompatible, match=rf"other\.pem is a key of .*{kind}.*P-256"):
+        published.sign("demo/cat", private)
+    with pytest.raises(Incompatible, match=rf"other\.pub\.pem is a key of .*{kind}.*P-256"):
+        published.check_signature("demo/cat", public)
 
 
 def test_without_the_extra_it_is_named(
