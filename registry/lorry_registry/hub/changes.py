@@ -16,6 +16,7 @@ from lorry_registry.hub.hub import HubRepository, now
 from lorry_registry.hub.possession import Possession
 from lorry_registry.hub.repository import MAIN
 from lorry_registry.hub.state import check
+from lorry_registry.hub.weights import require_version
 from lorry_registry.names import check_path, same_file_key
 from lorry_registry.remotes.hub.contents import ALIASES, NOTES
 
@@ -66,7 +67,7 @@ def commit(repository: HubRepository, branch: str, changes: Changes, author: str
     """Apply changes to a branch as one commit; return its id.
 
     Of many with the same parent exactly one goes in. Raises StaleParent for the others, NotFound where the branch
-    or a file to be deleted is not there.
+    or a file to be deleted is not there, Conflict where main would no longer be a version.
     """
     written = repository.written
     while True:
@@ -76,7 +77,10 @@ def commit(repository: HubRepository, branch: str, changes: Changes, author: str
             raise NotFound(f"{repository.id} has no branch {branch!r} to commit to")
         if changes.parent and not head.startswith(changes.parent):
             raise StaleParent("A commit has happened since. Please refresh and try again.")
-        files = _apply(repository.commit(head).files, changes.changes)
+        before = repository.commit(head).files
+        files = _apply(before, changes.changes)
+        if branch == MAIN:
+            require_version(repository, before, files)
         if branch == MAIN and {change.path for change in changes.changes} & {ALIASES, NOTES}:
             check(repository.store, repository.reference, files)
         made = Commit(files=files, parent=head, title=changes.title, message=changes.message, author=author, time=now())

@@ -12,6 +12,7 @@ from lorry_registry.hub.commits import EMPTY, Commit
 from lorry_registry.hub.repository import MAIN, Repository, repositories
 from lorry_registry.hub.state import agree, said_here
 from lorry_registry.hub.versions import version_commit, version_id
+from lorry_registry.hub.weights import same_weights
 from lorry_registry.reference import LATEST, Reference
 from lorry_registry.remotes.hub.versions import MANIFEST
 from lorry_registry.store import LocalStore, Resolved
@@ -45,7 +46,8 @@ class HubRepository:
 
     def tags(self) -> dict[str, str]:
         """Return the id of each tag's commit."""
-        return {**{f"v{each.reference.selector}": version_id(each) for each in self.versions()}, **self.written.tags()}
+        versions = {f"v{each.reference.selector}": self._version_commit(each) for each in self.versions()}
+        return {**self.written.tags(), **versions}
 
     def aliases(self) -> dict[str, str]:
         """Return the commits of the aliases, but of the one that main stands for."""
@@ -80,14 +82,26 @@ class HubRepository:
         head, newest = self.written.head(MAIN), self._newest()
         if newest is None:
             return head or EMPTY.id
-        latest = self.written.tag(f"v{newest.reference.selector}") or version_id(newest)
+        latest = self._version_commit(newest)
         commit = self.written.commit(head) if head else None
         if head is None or commit is None:
             return head or latest
         manifest = commit.files.get(MANIFEST)
         if manifest and manifest.sha256 in {each.digest for each in self.versions()}:
-            return head if manifest.sha256 == newest.digest else latest
+            return head if manifest.sha256 == newest.digest and self._has_weights_of(latest, commit) else latest
         return head if latest in self._line(head) else latest
+
+    def _version_commit(self, version: Resolved) -> str:
+        """Return the id of a version's commit: the one that clients gave its tag, where that is of this version."""
+        tagged = self.written.tag(f"v{version.reference.selector}")
+        commit = self.written.commit(tagged) if tagged else None
+        manifest = commit.files.get(MANIFEST) if commit else None
+        return commit.id if commit and manifest and manifest.sha256 == version.digest else version_id(version)
+
+    def _has_weights_of(self, latest: str, commit: Commit) -> bool:
+        """Tell whether a commit has the weights that clients gave the latest version's tag, where they gave it one."""
+        tagged = self.written.commit(latest)
+        return tagged is None or tagged == commit or same_weights(self.store, tagged.files, commit.files)
 
     def _line(self, commit_id: str | None) -> Iterator[str]:
         """Yield the ids of a commit and those before it."""

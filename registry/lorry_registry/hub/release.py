@@ -9,12 +9,10 @@ from lorry_registry.blobs import Content
 from lorry_registry.facts import is_pickle
 from lorry_registry.hub.commits import Commit
 from lorry_registry.hub.hub import HubRepository, now
-from lorry_registry.manifest import Manifest
+from lorry_registry.hub.weights import manifest_of, require_files
 from lorry_registry.remotes.hub.versions import MANIFEST
 from lorry_registry.semver import Version
 from lorry_registry.view import ADAPTER_ROLES
-
-_LARGEST_MANIFEST = 16 << 20
 
 
 def create_tag(repository: HubRepository, tag: str, commit: Commit) -> bool:
@@ -33,22 +31,20 @@ def _release(repository: HubRepository, tag: str, commit: Commit) -> bool:
     """Publish what a commit's manifest names, where the tag is a version's; return whether it is.
 
     Nothing is believed: every file must be in the commit with the bytes that the manifest names, must pass `lorry
-    validate` and be no pickle. Raises InvalidFile, and Conflict where the version exists with other content.
+    validate` and be no pickle. Another adapter's version stays a tag: as on the Hub, a repository may be called
+    otherwise than the adapter in it, as long as no version of its own name is here. Raises InvalidFile, and Conflict
+    where the version exists with other content.
     """
-    version, entry = _version(tag), commit.files.get(MANIFEST)
-    if version is None or entry is None:
+    version, store = _version(tag), repository.store
+    manifest = manifest_of(store, commit.files) if version else None
+    if version is None or manifest is None:
         return False
-    if entry.size > _LARGEST_MANIFEST:
-        raise InvalidFile(f"{MANIFEST} has {entry.size:,} bytes; that is no manifest")
-    store = repository.store
-    manifest = Manifest.from_bytes(store.blobs.read(entry.sha256))
     reference = repository.reference.at(version)
+    if manifest.reference.adapter != reference.adapter and not repository.versions():
+        return False
     if manifest.reference != reference:
         raise InvalidFile(f"{MANIFEST} is that of {manifest.reference}, and the tag would make it {reference}")
-    there = {each.content for each in commit.files.values()}
-    missing = [file.path for file in manifest.files if (file.sha256, file.size) not in there]
-    if missing:
-        raise InvalidFile(f"{MANIFEST} names {missing[0]}, which the commit does not have with those bytes")
+    require_files(manifest, commit.files)
     with durable.draft(store.layout.drafts) as folder:
         drafts = {file.path: folder / file.path for file in manifest.files}
         for file in manifest.files:

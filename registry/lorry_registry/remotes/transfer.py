@@ -177,6 +177,9 @@ def fetch(store: LocalStore, remote: Remote, content: Content, name: str) -> Pat
         before, cut = held, None
         try:
             held = _append(part, limited(remote.read(content.sha256, held), content.size - held), held)
+        except VerificationFailed:
+            part.unlink()
+            raise
         except UpstreamFailed as error:
             held, cut, tries = part.stat().st_size, error, tries + 1
         if held == before or tries == _TRIES:

@@ -107,3 +107,69 @@ def test_main_follows_what_is_published_beside_it(made: Client, registry: Regist
     files = {each["rfilename"] for each in made("GET", REPOSITORY).json["siblings"]}
     assert {"notes.txt", "newer.safetensors", "adapter.json"} <= files
     assert at != later
+
+
+def test_a_repository_with_versions_takes_no_tag_of_another_adapter(
+    made: Client, registry: Registry, lora: Path, tmp_path: Path
+) -> None:
+    registry.publish("alice/cat@1.0.0", [lora])
+    foreign = Registry(tmp_path / "mine").publish("bob/dog@2.0.0", [lora])
+    manifest = Registry(tmp_path / "mine").store.blobs.read(foreign.digest)
+    made("POST", f"{REPOSITORY}/branch/side", {}, token=ALICE)
+    at = commit(made, file("adapter.json", manifest), branch="side").json["commitOid"]
+    answer = made("POST", f"{REPOSITORY}/tag/{at}", {"tag": "v2.0.0"}, token=ALICE)
+    assert answer.status == 422
+    assert "that of bob/dog@2.0.0" in answer.json["error"]
+
+
+WEIGHTS = "cat.safetensors"
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        [file(WEIGHTS, b"other")],
+        [file("pytorch_lora_weights.safetensors", b"other")],
+        [file("more.safetensors", b"other")],
+        [line("deletedFile", path=WEIGHTS)],
+        [line("deletedFile", path="adapter.json")],
+        [file("adapter.json", b"{}")],
+    ],
+    ids=["replaced", "for diffusers", "added", "deleted", "no manifest", "another manifest"],
+)
+def test_main_stays_a_version(made: Client, registry: Registry, lora: Path, lines: list[bytes]) -> None:
+    registry.publish("alice/cat@1.0.0", [lora])
+    before = head(made)
+    answer = commit(made, *lines)
+    assert answer.status in {409, 422}
+    assert ("push a new version, or commit to another branch" in answer.json["error"]) is (answer.status == 409)
+    assert head(made) == before
+    assert made("POST", f"{REPOSITORY}/branch/side", {}, token=ALICE).status == 200
+    assert commit(made, *lines, branch="side").status == 200
+    assert commit(made, file("README.md", b"# cat"), file("image.png")).status == 200
+    assert made("GET", f"/alice/cat/resolve/main/{WEIGHTS}").body == lora.read_bytes()
+
+
+def test_main_shows_no_weights_that_were_put_over_a_version_before_it_was_one(
+    made: Client, registry: Registry, tmp_path: Path
+) -> None:
+    adapter = write_lora(tmp_path / WEIGHTS)
+    found = Registry(tmp_path / "elsewhere").publish("alice/cat@1.0.0", [adapter])
+    manifest = Registry(tmp_path / "elsewhere").store.blobs.read(found.digest)
+    upload(made, adapter.read_bytes())
+    oid = hashlib.sha256(adapter.read_bytes()).hexdigest()
+    first = commit(made, line("lfsFile", path=WEIGHTS, oid=oid), file("adapter.json", manifest)).json["commitOid"]
+    assert commit(made, file(WEIGHTS, b"other")).status == 200
+    assert made("POST", f"{REPOSITORY}/tag/{first}", {"tag": "v1.0.0"}, token=ALICE).status == 200
+    assert head(made) == first
+    assert registry.fsck() == ()
+
+
+def test_a_tag_that_a_client_set_is_not_the_version_that_comes_later(
+    made: Client, registry: Registry, lora: Path
+) -> None:
+    commit(made, file(WEIGHTS, b"other"))
+    assert made("POST", f"{REPOSITORY}/tag/main", {"tag": "v1.0.0"}, token=ALICE).status == 200
+    published = registry.publish("alice/cat@1.0.0", [lora]).digest[:40]
+    assert made("GET", f"{REPOSITORY}/refs").json["tags"][0]["targetCommit"] == published
+    assert made("GET", f"/alice/cat/resolve/v1.0.0/{WEIGHTS}").body == lora.read_bytes()

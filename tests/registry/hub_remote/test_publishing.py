@@ -25,6 +25,7 @@ from lorry.errors import (
 )
 from lorry_registry import Card, Registry
 from lorry_registry.remotes.hub.remote import open_hub
+from lorry_registry.remotes.hub.repository import HubRepository
 from tests.registry.helpers import write_lora
 from tests.support.hub_server import HubServer, hub_server
 
@@ -325,3 +326,23 @@ def test_options_are_written_once_with_their_values(said: str, message: str, pub
     )
     assert result.exit_code == 2
     assert message in result.output
+
+
+def test_a_repository_may_be_called_otherwise_than_the_adapter_in_it(
+    hub: HubServer, published: Registry, elsewhere: Registry, api: HfApi
+) -> None:
+    assert published.push("demo/cat", "hf://team/mycat", aliases=["best"])
+    assert [tag.name for tag in api.list_repo_refs("team/mycat").tags] == ["v1.0.0"]
+    assert Registry(hub.home).ls() == []
+    assert Registry(hub.home).fsck() == ()
+    for address in ("hf://team/mycat", "hf://team/mycat@best", "hf://team/mycat@v1.0.0"):
+        assert elsewhere.clone(address)[:2] == published.resolve("demo/cat")
+
+
+def test_the_reason_that_a_hub_gives_is_told(hub: HubServer, published: Registry) -> None:
+    Registry(hub.home).publish("demo/cat@1.0.0", [published.pull("demo/cat", hub.home.parent / "copy")[0]])
+    repository = HubRepository("demo/cat")
+    head = repository.commit_of("main")
+    assert head
+    with pytest.raises(UpstreamFailed, match="^hf://demo/cat: main is the latest version of demo/cat, and this would"):
+        repository.commit("main", head, "Change it", {"cat.safetensors": b"other"})

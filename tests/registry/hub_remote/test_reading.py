@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from huggingface_hub import HfApi
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 
 import lorry
 from lorry.errors import (
@@ -257,3 +257,28 @@ def test_the_token_goes_to_the_hub_alone_and_into_no_word(
     assert not [token for token in (hub.alice, "hf_wrong") for text in words if token in text]
     everything = [path.read_bytes() for path in (*elsewhere.home.rglob("*"), *pushed.home.rglob("*")) if path.is_file()]
     assert not [data for data in everything if hub.alice.encode() in data]
+
+
+@pytest.mark.parametrize(
+    ("others", "what"),
+    [
+        (b"", "cat.safetensors has 0 bytes, and its manifest says 684"),
+        (b"short", "cat.safetensors has 5 bytes, and its manifest says 684"),
+        (bytes(700), "cat.safetensors has 700 bytes, and its manifest says 684"),
+        (bytes(684), "cat.safetensors: the bytes there are not sha256:"),
+        (None, "cat.safetensors, which its manifest names"),
+    ],
+    ids=["empty", "short", "long", "another", "gone"],
+)
+def test_a_branch_whose_files_are_not_those_of_its_manifest_is_no_version(
+    pushed: Registry, elsewhere: Registry, api: HfApi, others: bytes | None, what: str
+) -> None:
+    api.create_branch("demo/cat", branch="mixed")
+    path = "cat.safetensors"
+    change = CommitOperationDelete(path) if others is None else CommitOperationAdd(path, others)
+    api.create_commit("demo/cat", [change], commit_message="Change it", revision="mixed")
+    for _ in range(2):
+        with pytest.raises(VerificationFailed, match=what):
+            elsewhere.clone(f"{PLACE}@mixed")
+    assert not [*elsewhere.store.layout.drafts.glob("part-*")]
+    assert elsewhere.clone(PLACE)[:2] == pushed.resolve("demo/cat")

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from huggingface_hub.errors import HfHubHTTPError
 
 TOKEN_ADVICE = "set HF_TOKEN, or log in with: hf auth login"  # noqa: S105  what to do about a token, and none
+_LONGEST = 500
 
 
 @contextmanager
@@ -39,10 +40,12 @@ def told(repository: str) -> Iterator[None]:
 
 
 def said(error: Exception) -> str:
-    """Return the first line of an error, without the token in use."""
+    """Return what the server gave as its reason, else the first line of an error; without the token in use."""
     from huggingface_hub import get_token
 
-    text = next(iter(str(error).strip().splitlines()), type(error).__name__)
+    reasons = (getattr(error, "server_message", None) or "").split("\n")
+    text = "; ".join(filter(None, map(str.strip, reasons)))[:_LONGEST]
+    text = text or next(iter(str(error).strip().splitlines()), type(error).__name__)
     return text.replace(token, "…") if (token := get_token()) else text
 
 

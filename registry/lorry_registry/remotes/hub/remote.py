@@ -77,7 +77,10 @@ class HubRemote:
         if sha256 not in self._known:
             raise NotFound(f"hf://{self._repository.name}: no version has sha256:{sha256}")
         place = self._known[sha256]
-        yield from self._repository.read(place.path, place.commit, start)
+        try:
+            yield from self._repository.read(place.path, place.commit, start, place.size)
+        except NotFound as error:
+            raise VerificationFailed(f"{error}, which its manifest names; clone a version, @v1.0.0 say") from error
 
     def write(self, sha256: str, path: Path) -> None:
         """See `Remote`."""

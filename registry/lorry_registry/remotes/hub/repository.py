@@ -98,10 +98,11 @@ class HubRepository:
                     raise UpstreamFailed(f"hf://{self.name} has more than {_MOST_FILES:,} files, and is not read")
         return found
 
-    def read(self, path: str, commit: str, start: int = 0) -> Iterator[bytes]:
+    def read(self, path: str, commit: str, start: int = 0, size: int | None = None) -> Iterator[bytes]:
         """Yield a file's bytes from `start` on; what `small_file` has fetched is not fetched again.
 
-        Raises NotFound, and UpstreamFailed where the connection is cut.
+        Raises NotFound, UpstreamFailed where the connection is cut, and VerificationFailed where the file there has
+        another `size` than this.
         """
         from huggingface_hub.utils import (  # type: ignore[attr-defined]
             build_hf_headers,
@@ -117,6 +118,9 @@ class HubRepository:
         with told(self.name):
             cut: Exception | None = None
             with http_stream_backoff("GET", self.url(path, commit), headers=headers, timeout=_TIMEOUT) as response:
+                found = _whole_size(response.status_code, response.headers)
+                if size is not None and found not in (None, size):
+                    raise self._other_file(path, commit, size, found)
                 hf_raise_for_status(response)
                 passed = 0 if response.status_code == HTTPStatus.PARTIAL_CONTENT else start
                 try:
@@ -217,6 +221,12 @@ class HubRepository:
         """Return the error for somebody who was never first."""
         return UpstreamFailed(f"hf://{self.name}: others were quicker {turns} times; try again")
 
+    def _other_file(self, path: str, commit: str, size: int, found: int | None) -> VerificationFailed:
+        return VerificationFailed(
+            f"hf://{self.name}@{commit[:12]}: {path} has {found:,} bytes, and its manifest says {size:,}: somebody put "
+            "another file in its place; clone a version, @v1.0.0 say"
+        )
+
     def _whole(self, path: str, commit: str, most: int) -> bytes:
         data = bytearray()
         for chunk in self.read(path, commit):
@@ -224,3 +234,11 @@ class HubRepository:
             if len(data) > most:
                 raise VerificationFailed(f"hf://{self.name}: {path} has more than {most:,} bytes, and is not read")
         return bytes(data)
+
+
+def _whole_size(status: int, headers: Mapping[str, str]) -> int | None:
+    """Return the size of the file that an answer is of, None where it does not tell that."""
+    told = headers.get("Content-Range", "").rpartition("/")[2]
+    if status == HTTPStatus.OK and "Content-Encoding" not in headers:
+        told = headers.get("Content-Length", "")
+    return int(told) if told.isdecimal() else None
