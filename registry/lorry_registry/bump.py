@@ -78,17 +78,20 @@ def numbered(store: LocalStore, manifest: Manifest) -> Manifest:
     return _at(manifest, _free(store, reference, bump(below, manifest), below.reference.exact()))
 
 
-def nearest(store: LocalStore, reference: Reference) -> Manifest | None:
+def nearest(store: LocalStore, reference: Reference, *, itself: bool = False) -> Manifest | None:
     """Return the highest stable version below an exact reference, or of all: a yanked one too, it was a promise.
 
-    One that cannot be read any more is passed over, with a LorryWarning.
+    With `itself`, the version of that reference where it is there. One that cannot be read any more is passed over,
+    with a LorryWarning if it is below.
     """
     limit = reference.selector if isinstance(reference.selector, Version) else None
     for version in reversed(store.records(reference).versions()):
-        if version.stable and (limit is None or version < limit):
+        if version.stable and (limit is None or version < limit or (itself and version == limit)):
             try:
                 return store.manifest(store.resolve(reference.at(version)))
             except VerificationFailed as error:
+                if version == limit:
+                    continue
                 told = f"{error}; what changed is told from the version below it"
                 warnings.warn(told, LorryWarning, stacklevel=3)
     return None
@@ -111,13 +114,13 @@ def _breaks(before: Manifest, after: Manifest) -> Iterator[str]:
     old, new = before.adapter, after.adapter
     told = {
         "base": (before.base.id.partition("@")[0], after.base.id.partition("@")[0]),
-        "kind": (", ".join(old.kinds), ", ".join(new.kinds)),
+        "kinds": (", ".join(old.kinds), ", ".join(new.kinds)),
         "format": (old.format, new.format),
         "components": (", ".join(old.components), ", ".join(new.components)),
     }
     for name, (was, now) in told.items():
         if was != now:
-            yield f"its {name} is {now}, and was {was}"
+            yield f"{name}: {now} now, {was} before"
     if lost := [token for token in old.tokens if token not in new.tokens]:
         yield f"it no longer has the learned token {', '.join(lost)}"
     # Another version of the base table may name the same modules otherwise.

@@ -184,7 +184,7 @@ def resolving(monkeypatch: pytest.MonkeyPatch, *answers: list[str]) -> list[str]
 
 def test_a_name_with_one_private_address_is_not_spoken_to(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
     resolving(monkeypatch, ["93.184.215.14", "127.0.0.1"])
-    assert "no public machine but 127.0.0.1" in add(registry, "https://rebind.example/a").why
+    assert "example (127.0.0.1) is no public machine" in add(registry, "https://rebind.example/a").why
 
 
 def test_a_name_that_changes_its_address_leads_nowhere_else(
@@ -215,7 +215,7 @@ def test_a_peer_that_is_private_is_not_sent_a_byte(registry: Registry, monkeypat
             lambda self, *asked: real(self, HOST, port, *asked[2:]),
         )
         monkeypatch.setattr(socket, "create_connection", _connect)
-        assert "no public machine but 127.0.0.1" in add(registry, "https://routed.example/a").why
+        assert "example (127.0.0.1) is no public machine" in add(registry, "https://routed.example/a").why
     assert not came
 
 

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 import lorry
 from lorry.cli import cli
-from lorry.errors import Conflict, InvalidFile, LorryError, LorryWarning
+from lorry.errors import Conflict, LorryError, LorryWarning, VerificationFailed
 from lorry_registry import Card, Registry
 from lorry_registry.bump import bump
 
@@ -48,7 +48,7 @@ def other_modules(_: Path, out: Path) -> Path:
 CHANGES = [
     (same_weights, "patch", "1.0.1", "other metadata"),
     (other_weights, "minor", "1.1.0", "other weights"),
-    (other_format, "major", "2.0.0", "its format is diffusers"),
+    (other_format, "major", "2.0.0", "format: diffusers"),
     (other_modules, "major", "2.0.0", "it changes other modules"),
 ]
 
@@ -112,7 +112,7 @@ def test_what_a_yanked_version_promised_still_holds(published: Registry, lora: P
 
 def test_yanking_all_versions_does_not_make_a_large_change_small(published: Registry, lora: Path, out: Path) -> None:
     published.yank("demo/cat@1.0.0")
-    with pytest.raises(Conflict, match="its format is diffusers"):
+    with pytest.raises(Conflict, match="format: diffusers"):
         published.publish("demo/cat@1.0.1", [other_format(lora, out)])
     assert str(published.publish("demo/cat", [other_format(lora, out)]).reference) == "demo/cat@2.0.0"
 
@@ -164,7 +164,7 @@ def test_what_validate_rejects_is_not_published(registry: Registry, lora: Path) 
     data = bytearray(lora.read_bytes())
     data[-4:] = struct.pack("<f", float("nan"))
     lora.write_bytes(data)
-    with pytest.raises(InvalidFile, match=r"demo/cat@1\.0\.0 is not let in: .*NaN"):
+    with pytest.raises(VerificationFailed, match=r"demo/cat@1\.0\.0 is not let in: .*NaN"):
         registry.publish("demo/cat@1.0.0", [lora])
     assert registry.ls() == []
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -90,7 +89,7 @@ def with_strength(text: str) -> tuple[str, float]:
     except ValueError:
         if not Path(path).exists():
             return text, 1.0
-        strength = math.nan
+        raise InvalidArgument(f"{text}: {number!r} is no strength; give a number, such as {path}:0.8") from None
     from lorry.ir.strength import checked_strength  # not all of the vocabulary for commands that need none of it
 
     return path, checked_strength(strength, text)

@@ -246,8 +246,8 @@ class _Backend(httpcore2.NetworkBackend):
     def _check(self, host: str, address: str) -> None:
         if host not in self._hosts and not is_public(address):
             raise InvalidArgument(
-                f"{host} is no public machine but {address}, which nothing is fetched from; "
-                f"--allow-host {host} permits it"
+                f"{host}{'' if host == address else f' ({address})'} is no public machine, and nothing is fetched from "
+                f"others; --allow-host {host} permits it"
             )
 
 
