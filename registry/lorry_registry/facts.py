@@ -12,6 +12,7 @@ from lorry.errors import InvalidFile
 from lorry.ir import Adapter, Frame, TensorRef
 from lorry.ops.identify import target_shapes
 from lorry.ops.tensor_digest import tensor_digest
+from lorry.ops.triggers import triggers
 from lorry.plugin.host import Host
 from lorry_registry import canonical_json
 from lorry_registry.manifest import AdapterFacts, Base
@@ -71,18 +72,21 @@ def base_facts(adapter: Adapter, plugins: Host) -> Base:
     return Base(id=f"{adapter.base}@{plugins.base_models()[adapter.base].version}", fingerprint=fingerprint)
 
 
+def stated_words(adapter: Adapter) -> tuple[str, ...]:
+    """Return the trigger words that its files state, but for learned tokens."""
+    return tuple(each.text for each in triggers(adapter) if each.stated and each.text not in adapter.tokens)
+
+
 def file_facts(path: Path, frames: Mapping[Path, Frame]) -> FileFacts:
     """Return what a file is for; raise InvalidFile for a pickle, which is never published."""
     suffix = PurePosixPath(path.name).suffix.lower()
     media_type = _MEDIA_TYPES.get(suffix, "application/octet-stream")
     frame = frames.get(path)
     if frame is None:
+        refuse_pickle(path, "leave it out")
         return FileFacts(_ROLES.get(suffix, "extra"), media_type, None)
-    if is_pickle(path):
-        raise InvalidFile(
-            f"{path.name} is a pickle, which some programs run as code when they open it; convert it first, say: "
-            f"lorry convert {path.name} --to {frame.dialect}+safetensors -o {path.stem}.safetensors"
-        )
+    convert = f"lorry convert {path.name} --to {frame.dialect}+safetensors -o {path.stem}.safetensors"
+    refuse_pickle(path, f"convert it first, say: {convert}")
     role = "embedding" if frame.tokens and not frame.layers else "weights"
     return FileFacts(role, media_type, tensor_digest(frame.source.tensors))
 
@@ -92,9 +96,11 @@ def _distinct(refs: Iterable[TensorRef]) -> Iterable[TensorRef]:
     return {ref.segments: ref for ref in refs}.values()
 
 
-def is_pickle(path: Path) -> bool:
-    """Tell whether a file begins as a pickle does, or as the zip file that one comes in."""
+def refuse_pickle(path: Path, advice: str) -> None:
+    """Raise InvalidFile for a file that begins as a pickle does, or as the zip file that one comes in."""
     with path.open("rb") as file:
         head = file.read(8)
+    zipped = head.startswith(b"PK") and head[2:3] < b" "  # else it is a text
     # The length of a safetensors header comes first, of which the higher bytes are 0: 640 bytes begin with 0x80 too.
-    return head.startswith((b"PK", b"\x80")) and head[3:] != bytes(5)
+    if (zipped or head.startswith(b"\x80")) and head[3:] != bytes(5):
+        raise InvalidFile(f"{path.name} is a pickle, which some programs run as code when they open it; {advice}")

@@ -18,14 +18,13 @@ from pydantic import ValidationError  # noqa: TID253  loaded when publishing onl
 from lorry.errors import InvalidArgument, InvalidFile, LorryError, NotFound
 from lorry.ir import Adapter
 from lorry.ops.read import open_adapter
-from lorry.ops.triggers import triggers
 from lorry.plugin.host import host
 from lorry_registry import durable
 from lorry_registry.admission import admit
 from lorry_registry.blobs import Content, duplicate, measuring
 from lorry_registry.bump import FIRST, numbered, refuse_small
 from lorry_registry.card import Card
-from lorry_registry.facts import adapter_facts, base_facts, file_facts
+from lorry_registry.facts import adapter_facts, base_facts, file_facts, stated_words
 from lorry_registry.lineage import lineage
 from lorry_registry.manifest import File, Id, Lineage, Manifest, explain
 from lorry_registry.names import check_path, same_file_key
@@ -112,8 +111,7 @@ def _describe(  # noqa: PLR0913  what a version is made of
 ) -> Manifest:
     plugins = host()
     frames = {path: frame for frame in adapter.origin for path in frame.source.paths}
-    stated = [each.text for each in triggers(adapter) if each.stated and each.text not in adapter.tokens]
-    card = card.completed(adapter.metadata, stated)
+    card = card.completed(adapter.metadata, stated_words(adapter))
     try:
         return Manifest(
             id=Id(

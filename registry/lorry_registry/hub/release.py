@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from lorry.errors import InvalidArgument, InvalidFile
+from lorry.errors import InvalidArgument, InvalidFile, VerificationFailed
 from lorry_registry import durable
-from lorry_registry.admission import admit
+from lorry_registry.admission import admit_version
 from lorry_registry.blobs import Content
-from lorry_registry.facts import is_pickle
 from lorry_registry.hub.commits import Commit
 from lorry_registry.hub.hub import HubRepository, now
 from lorry_registry.hub.weights import manifest_of, require_files
 from lorry_registry.remotes.hub.versions import MANIFEST
 from lorry_registry.semver import Version
-from lorry_registry.view import ADAPTER_ROLES
 
 
 def create_tag(repository: HubRepository, tag: str, commit: Commit) -> bool:
@@ -50,9 +48,10 @@ def _release(repository: HubRepository, tag: str, commit: Commit) -> bool:
         for file in manifest.files:
             drafts[file.path].parent.mkdir(parents=True, exist_ok=True)
             store.blobs.copy(Content(file.sha256, file.size), drafts[file.path])
-            if file.role in ADAPTER_ROLES and is_pickle(drafts[file.path]):
-                raise InvalidFile(f"{file.path} is a pickle, which is never published; convert it first")
-        admit(reference, [drafts[file.path] for file in manifest.files if file.role in ADAPTER_ROLES])
+        try:
+            admit_version(manifest, drafts)
+        except VerificationFailed as error:
+            raise InvalidFile(str(error)) from error  # what was sent is at fault, not what this server holds
         store.publish(manifest, drafts)
     return True
 

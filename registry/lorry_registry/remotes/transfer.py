@@ -1,7 +1,8 @@
 """Versions on their way: pushed to a remote, or cloned from one into the registry.
 
 Nothing that comes from elsewhere is believed: the manifest must have the bytes its version names and speak of that
-version, every file must have the bytes the manifest names, and must pass `lorry validate`, before any of it is in.
+version, every file must have the bytes the manifest names, must pass `lorry validate` and be no pickle, and the
+manifest must say of them what publishing them would, before any of it is in.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import NamedTuple
 from lorry.errors import Conflict, InvalidArgument, NotFound, UpstreamFailed, VerificationFailed
 from lorry.plugin.remote import Remote
 from lorry_registry import durable
-from lorry_registry.admission import admit
+from lorry_registry.admission import admit_version
 from lorry_registry.blobs import Content, measure
 from lorry_registry.manifest import Manifest
 from lorry_registry.notes import NOTHING, Note
@@ -23,7 +24,7 @@ from lorry_registry.remotes.remote_notes import notes_there, say_there
 from lorry_registry.resolve import meant
 from lorry_registry.semver import Version
 from lorry_registry.store import LocalStore, Resolved
-from lorry_registry.view import ADAPTER_ROLES, adapter_files
+from lorry_registry.view import version_files
 
 LARGEST_MANIFEST = 16 << 20
 _TRIES = 10
@@ -52,7 +53,8 @@ def push(store: LocalStore, resolved: Resolved, remote: Remote, aliases: Sequenc
     lacking = [file for file in manifest.files if remote.size(file.sha256) != file.size]
     for file in lacking:
         store.blobs.verify(Content(file.sha256, file.size))
-    admit(resolved.reference, adapter_files(store, resolved, verified={file.sha256 for file in lacking}))
+    held = version_files(store, resolved, verified={file.sha256 for file in lacking})
+    admit_version(manifest, {file.path: path for file, path in held})
     for file in lacking:
         remote.write(file.sha256, store.blobs.path(file.sha256))
     remote.write(resolved.digest, store.blobs.path(resolved.digest))
@@ -70,8 +72,8 @@ def clone(store: LocalStore, remote: Remote, reference: Reference | None, place:
 
     What was fetched before it was interrupted is not fetched again. What is said of it there is said here too, with a
     LorryWarning. Raises NotFound, Conflict where this registry
-    has that version with other content, VerificationFailed for bytes that are not the named ones, and InvalidFile
-    for a file that `lorry validate` rejects.
+    has that version with other content, InvalidFile for a pickle, and VerificationFailed for bytes that are not
+    the named ones, for a manifest that they contradict, and for what `lorry validate` rejects.
     """
     version, digest, note = find(remote, reference, place)
     manifest = manifest_there(remote, version, digest, reference)
@@ -83,7 +85,7 @@ def clone(store: LocalStore, remote: Remote, reference: Reference | None, place:
         for file in manifest.files:
             drafts[file.path].parent.mkdir(parents=True, exist_ok=True)
             fetch(store, remote, Content(file.sha256, file.size), file.path).rename(drafts[file.path])
-        admit(exact.reference, [drafts[file.path] for file in manifest.files if file.role in ADAPTER_ROLES])
+        admit_version(manifest, drafts)
         # First, so that a yanked version is at no moment found here by a range.
         store.records(exact.reference).say(version, lambda here: here.joined(note), "clone")
         new = store.publish(manifest, drafts)
