@@ -42,7 +42,7 @@ class Entry(NamedTuple):
 
 
 class Listed(NamedTuple):
-    """One adapter: the version to show of those that were asked for, and which those are.
+    """One adapter: the version to show of those that were asked for, and which there are of it, asked for or not.
 
     `newest` is the highest stable one that is not yanked, or else the highest. `all_versions`, `yanked_versions` and
     `deprecated_versions` are texts of version numbers, with commas between them, in any order.
@@ -70,7 +70,8 @@ def _healing(ask: Callable[Concatenate[LocalStore, P], T]) -> Callable[Concatena
         try:
             return ask(store, *arguments, **named)
         except (sqlite3.Error, ValueError, AttributeError):
-            store.layout.index.unlink(missing_ok=True)
+            if store.layout.writable:
+                store.layout.index.unlink(missing_ok=True)
             return ask(store, *arguments, **named)
 
     return answer
@@ -80,12 +81,13 @@ def _healing(ask: Callable[Concatenate[LocalStore, P], T]) -> Callable[Concatena
 def list_adapters(store: LocalStore, asked: Asked | None = None) -> list[Listed]:
     """Return the adapters of which a version is as asked, all where nothing is asked; see `search`."""
     last, where, values = _conditions(asked)
+    those = f"adapter IN (SELECT adapter FROM version WHERE {where})" if asked else "1"  # noqa: S608  only literals are put together
     with opened(store) as connection:
         # Of columns beside one max() sqlite gives those of the row that has it: sqlite.org/lang_select.html#bareagg.
         rows = connection.execute(
-            f"SELECT max((stable AND NOT yanked) || place), {_COLUMNS}, group_concat(version), "  # noqa: S608  only literals are put together
+            f"SELECT max(({where}) || (stable AND NOT yanked) || place), {_COLUMNS}, group_concat(version), "  # noqa: S608  only literals are put together
             "group_concat(CASE WHEN yanked THEN version END), group_concat(CASE WHEN deprecated THEN version END) "
-            f"FROM version WHERE {where} GROUP BY adapter ORDER BY sum(NOT {last}) = 0, adapter",
+            f"FROM version WHERE {those} GROUP BY adapter ORDER BY sum(({where}) AND NOT {last}) = 0, adapter",
             values,
         ).fetchall()
     return [Listed(_entry(*row[1:-3]), *(text or "" for text in row[-3:])) for row in rows]

@@ -141,7 +141,7 @@ class Registry:
         is given now. With `at` it is said in that place and not here. Raises InvalidArgument where the reference is
         not exact.
         """
-        use = _checked(replaced_by)
+        use = self._there(replaced_by, at)
         return self._say(reference, lambda note: note.yank(reason, use), "yank", at)
 
     def unyank(self, reference: str, *, at: str = "") -> bool:
@@ -152,12 +152,21 @@ class Registry:
         self, reference: str, reason: str | None = None, *, replaced_by: str | None = None, at: str = ""
     ) -> bool:
         """Warn whoever uses an exact version; return whether that is new. A reason from before stays."""
-        use = _checked(replaced_by)
+        use = self._there(replaced_by, at)
         return self._say(reference, lambda note: note.deprecate(reason, use), "deprecate", at)
 
     def undeprecate(self, reference: str, *, at: str = "") -> bool:
         """Take a deprecation back; return whether there was one."""
         return self._say(reference, lambda note: note.without("deprecated"), "undeprecate", at)
+
+    def _there(self, replaced_by: str | None, at: str) -> str | None:
+        """Return what is to be used instead, in full; raise NotFound where it is said here, and that is not here."""
+        if replaced_by is None:
+            return None
+        use = Reference.parse(replaced_by)
+        if not at:
+            self.store.resolve(use)
+        return str(use)
 
     def _say(self, reference: str, change: Change, event: str, at: str) -> bool:
         target = Reference.parse(reference)
@@ -388,7 +397,3 @@ class Registry:
             left = [fault for fault in faults if fault not in mended]
             mended += mend(self.store, left, partial(open_remote, place))
         return mended
-
-
-def _checked(replaced_by: str | None) -> str | None:
-    return None if replaced_by is None else str(Reference.parse(replaced_by))

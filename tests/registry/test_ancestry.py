@@ -70,6 +70,11 @@ def test_programs_read_json_and_graphviz_reads_dot(family: Registry) -> None:
     assert f'"{a}" -> "{both}" [label="merge"];' in dot
 
 
+@pytest.mark.usefixtures("family")
+def test_one_way_of_printing_it_is_said() -> None:
+    assert CliRunner().invoke(cli, ["lineage", "demo/both", "--dot", "--json"]).exit_code == 2
+
+
 def test_a_file_published_nowhere_ends_its_branch(registry: Registry, tmp_path: Path) -> None:
     recipe = json.dumps({"op": "merge", "inputs": [{"name": 'a "b".safetensors', "sha256": "0" * 64, "weight": 0.5}]})
     registry.publish("demo/cat@1.0.0", [write_lora(tmp_path / "c.safetensors")], recipe=recipe)

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 import lorry
 from lorry.cli import cli
-from lorry.errors import Conflict, InvalidFile, LorryWarning, NotFound
+from lorry.errors import Conflict, InvalidArgument, InvalidFile, LorryWarning, NotFound
 from lorry_registry import Registry
 from lorry_registry.bundle.carry import Import
 from lorry_registry.reference import Reference
@@ -96,6 +96,12 @@ def test_an_import_that_was_stopped_goes_on(family: Registry, elsewhere: Registr
     path = export(family, tmp_path / "x.tar", "demo/both", with_parents=True)
     assert next(Import(elsewhere.store, path).run()).new
     assert [each.new for each in Import(elsewhere.store, path).run()] == [False, True, True]
+
+
+def test_a_bundle_is_named_what_it_is(published: Registry, tmp_path: Path) -> None:
+    with pytest.raises(InvalidArgument, match=r"x\.tar"):
+        published.export(["demo/cat"], tmp_path / "x.zip")
+    assert not (tmp_path / "x.zip").exists()
 
 
 def test_a_file_that_is_there_is_replaced_only_by_force(published: Registry, tmp_path: Path) -> None:

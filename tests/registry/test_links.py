@@ -228,3 +228,8 @@ def test_a_hostile_note_leads_nowhere(published: Registry, comfy: Path, note: st
     with pytest.raises(InvalidFile, match="is damaged"):
         published.unlink([], comfy)
     assert not files(comfy)
+
+
+def test_taking_back_from_a_folder_that_is_not_there_is_an_error(published: Registry, tmp_path: Path) -> None:
+    with pytest.raises(NotFound, match="nope is no folder"):
+        published.unlink([], tmp_path / "nope")

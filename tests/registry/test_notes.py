@@ -117,6 +117,13 @@ def test_an_alias_of_a_yanked_version_is_marked(several: Registry) -> None:
     assert [line.split() for line in listed if "best" in line] == [["best", "1.0.0", "(yanked)"]]
 
 
+@pytest.mark.parametrize("say", [Registry.yank, Registry.deprecate])
+def test_what_is_to_be_used_instead_must_be_there(several: Registry, say: Callable[..., bool]) -> None:
+    with pytest.raises(NotFound, match="no version 9"):
+        say(several, "demo/cat@1.0.0", replaced_by="demo/cat@9.0.0")
+    assert several.note("demo/cat@1.0.0").warns is False
+
+
 def test_the_commands_say_the_same(several: Registry) -> None:
     def lorry(*arguments: str) -> str:
         result = CliRunner().invoke(cli, arguments)

@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from lorry.cli import cli
+from lorry.errors import UnknownName
 from lorry_registry import Card, Registry
 
 from .helpers import write_lora
@@ -47,6 +48,7 @@ def zoo(registry: Registry, tmp_path: Path) -> Registry:
         ([], ["demo/ink", "demo/raccoon", "other/cat"]),
         (["--base", "sd1"], ["demo/ink", "demo/raccoon", "other/cat"]),
         (["--base", "flux1"], []),
+        (["--base", "SDXL@1", "cat"], []),
         (["--kind", "lora", "cat"], ["other/cat"]),
         (["--kind", "loha"], []),
     ],
@@ -56,6 +58,21 @@ def test_every_word_must_stand_somewhere(words: Sequence[str], found: Sequence[s
     result = CliRunner().invoke(cli, ["search", *words, "--json"])
     assert result.exit_code == 0, result.output
     assert [each["adapter"] for each in json.loads(result.stdout)] == found
+
+
+@pytest.mark.usefixtures("zoo")
+def test_a_base_that_nobody_knows_is_told_with_those_that_are_near() -> None:
+    error = CliRunner().invoke(cli, ["search", "--base", "sdlx"]).exception
+    assert isinstance(error, UnknownName)
+    assert "did you mean 'sdxl'" in str(error)
+
+
+def test_what_is_found_by_one_version_is_listed_with_all(zoo: Registry, tmp_path: Path) -> None:
+    file = write_lora(tmp_path / "newer.safetensors", seed=11)
+    zoo.publish("demo/raccoon@1.2.0", [file], card=Card(title="Zebra", tags=("striped",), trigger_words=("zz",)))
+    for word, version in (("sks", "1.1.0"), ("zebra", "1.2.0")):
+        found = rows("search", word)["demo/raccoon"]
+        assert (found["version"], found["versions"]) == (version, ["1.0.0", "1.1.0", "1.2.0"])
 
 
 def rows(*arguments: str) -> dict[str, dict[str, Any]]:

@@ -28,7 +28,7 @@ class Kept(NamedTuple):
 class Export:
     """Writes versions to a file, step by step, with what is said of them and the aliases that stand for them.
 
-    Raises NotFound, and Conflict where the file is there, unless `force`.
+    Raises NotFound, InvalidArgument for a file not named .tar, and Conflict where it is there, unless `force`.
     """
 
     def __init__(
@@ -40,6 +40,8 @@ class Export:
         with_parents: bool = False,
         force: bool = False,
     ) -> None:
+        if path.suffix.lower() != ".tar":
+            raise InvalidArgument(f"{path} would be a tar file all the same; name it {path.with_suffix('.tar')}")
         chosen = dict.fromkeys(store.find(Reference.parse(each)) for each in references)
         self.versions = _with_parents(store, chosen) if with_parents else list(chosen)
         self._store, self._path, self._force = store, path, force

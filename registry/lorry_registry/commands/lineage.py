@@ -23,6 +23,8 @@ def command(reference: str, dot: bool, as_json: bool) -> None:
     """Show what a version was made from, down to files that are published nowhere here, and what is made from it."""
     from lorry_registry import Registry
 
+    if dot and as_json:
+        raise click.UsageError("--dot and --json print the same tree in two ways: say one of them.")
     registry = Registry()
     found = registry.lineage(reference)
     if dot:

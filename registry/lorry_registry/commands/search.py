@@ -10,10 +10,12 @@ import click
 
 from lorry.cli import options
 from lorry.cli.output import echo, note
-from lorry.errors import InvalidFile, VerificationFailed
+from lorry.errors import InvalidFile, UnknownName, VerificationFailed
+from lorry.plugin.host import host
 from lorry_registry.commands.ls import tell
 
 if TYPE_CHECKING:
+    from lorry_registry.index import Entry
     from lorry_registry.reference import Reference
     from lorry_registry.store import LocalStore
 
@@ -35,11 +37,20 @@ def command(words: tuple[str, ...], base: str, kind: str, previews: bool, as_jso
 
     registry = Registry()
     found = list_adapters(registry.store, Asked(words, base, kind))
+    if base and not found:
+        _check_base(registry.ls(), base)
     tell(found, f"nothing in the registry at {registry.home} fits; lorry ls lists all of it", as_json=as_json)
     if previews and sys.stdout.isatty() and not as_json:
         _draw(registry.store, [each.newest.reference for each in found])
     elif previews:
         note("pictures are drawn in terminals only")
+
+
+def _check_base(entries: Iterable[Entry], base: str) -> None:
+    """Raise UnknownName where no base that is known here has an id that begins so."""
+    known = {*host().base_models(), *(entry.base.partition("@")[0] for entry in entries if entry.base)}
+    if not any(name.startswith(base.lower().partition("@")[0]) for name in known):
+        raise UnknownName("base model", base, known)
 
 
 def _draw(store: LocalStore, references: Iterable[Reference]) -> None:

@@ -69,6 +69,8 @@ def unlink(references: Sequence[str], folder: Path, *, dry_run: bool = False) ->
     A reference without a version means whichever is there. Raises NotFound for one of which nothing is there, and
     Conflict for a file that was changed since.
     """
+    if not folder.is_dir():
+        raise NotFound(f"{folder} is no folder; name the one that a tool is installed in")
     links = read_note(folder)
     wanted = [Reference.parse(each) for each in references]
     gone: list[Link] = []
