@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from lorry.errors import InvalidArgument
+
+if TYPE_CHECKING:
+    from lorry_registry.manifest import Id
+
+OTHER = "other"
+"""The licence that is none of those with a name."""
+
+_LASTING = ("title", "description", "license", "authors", "tags")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Card:
-    """What the author says of a version; what is empty is taken from the files themselves."""
+    """What the author says of a version; what is empty is taken from the files themselves, or the version below."""
 
     title: str = ""
     description: str = ""
@@ -31,3 +43,23 @@ class Card:
             tags=self.tags or tuple(tag.strip() for tag in "".join(one("tags")).split(",") if tag.strip()),
             trigger_words=self.trigger_words or tuple(trigger_words),
         )
+
+    def checked(self) -> Card:
+        """Return it with the licence as spdx.org/licenses spells it; raise InvalidArgument for another, or "other"."""
+        if self.license.lower() in ("", OTHER):
+            return replace(self, license=self.license.lower())
+        from packaging.licenses import InvalidLicenseExpression, canonicalize_license_expression
+
+        try:
+            return replace(self, license=canonicalize_license_expression(self.license))
+        except InvalidLicenseExpression as error:
+            own = re.sub(r"[^A-Za-z0-9.]+", "-", self.license).strip("-") or "Mine"
+            raise InvalidArgument(
+                f"{self.license!r} is no licence that SPDX knows (spdx.org/licenses); write its identifier there, "
+                f"Apache-2.0 say, or for one that has none LicenseRef-{own}, or {OTHER}"
+            ) from error
+
+    def following(self, below: Id) -> tuple[Card, tuple[str, ...]]:
+        """Fill in what lasts from a version to the next, all but trigger words; return also the names of that."""
+        kept = {name: told for name in _LASTING if (told := getattr(below, name)) and not getattr(self, name)}
+        return replace(self, **kept), tuple(kept)

@@ -22,7 +22,7 @@ from lorry.plugin.host import host
 from lorry_registry import durable
 from lorry_registry.admission import admit
 from lorry_registry.blobs import Content, duplicate, measuring
-from lorry_registry.bump import FIRST, numbered, refuse_small
+from lorry_registry.bump import FIRST, nearest, numbered, refuse_small
 from lorry_registry.card import Card
 from lorry_registry.facts import adapter_facts, base_facts, file_facts, stated_words
 from lorry_registry.lineage import lineage
@@ -37,12 +37,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Draft:
-    """A version that is ready to be published, and not yet."""
+    """A version that is ready to be published, and not yet; `kept` says what its card has from the one below it."""
 
     manifest: Manifest
     digest: str
     store: LocalStore
     files: Mapping[str, Path]
+    kept: str = ""
 
     def publish(self, aliases: Sequence[Alias] = ()) -> bool:
         """Publish it; return whether it is new. See `LocalStore.publish`."""
@@ -66,12 +67,14 @@ def drafted(  # noqa: PLR0913  what a version is made of
 
     `sources` are files, and folders of which every file is taken. Those that are `adopted` stay where they are.
     `foreign` says that they are somebody else's: a recipe in their header is a claim then, and not taken for the
-    lineage. Where the reference names no version it is chosen (see `lorry_registry.bump`). Raises what `lorry.open`
-    raises for what is no adapter, InvalidFile for a pickle and for what `lorry validate` rejects, Conflict where the
-    version exists with other content, or is too small a bump and not `force_bump`.
+    lineage, nor is what the card lacks taken from the version below. Where the reference names no version it is chosen
+    (see `lorry_registry.bump`). Raises InvalidArgument for a licence that SPDX does not know,
+    InvalidFile for a pickle and for what `lorry validate` rejects, Conflict where the version exists with other content,
+    or is too small a bump and not `force_bump`.
     """
     if reference.selector is not None:
         reference.exact()
+    card = card if foreign else card.checked()
     chosen = choose(sources)
     store.layout.prepare()
     with durable.draft(store.layout.drafts) as folder:
@@ -84,6 +87,7 @@ def drafted(  # noqa: PLR0913  what a version is made of
                 adapter = open_adapter(list(copies.values()))
                 told = lineage(store, {} if foreign else adapter.metadata, recipe, parents)
                 admit(reference, adapter)
+                card, kept = _completed(store, reference, card, adapter, foreign=foreign)
                 manifest = _describe(reference, adapter, copies=copies, contents=contents, card=card, made=told)
         except OSError as error:
             raise LorryError(f"{reference} was not published, nothing is changed: {durable.reason(error)}") from error
@@ -97,7 +101,19 @@ def drafted(  # noqa: PLR0913  what a version is made of
         store.refuse_other(manifest)
         if not (force_bump or store.records(reference).digest(manifest.reference.exact())):
             refuse_small(store, manifest)
-        yield Draft(manifest=manifest, digest=digest, store=store, files=copies)
+        yield Draft(manifest=manifest, digest=digest, store=store, files=copies, kept=kept)
+
+
+def _completed(
+    store: LocalStore, reference: Reference, card: Card, adapter: Adapter, *, foreign: bool
+) -> tuple[Card, str]:
+    """Fill a card in from the files, then from the version of that number or the one below; tell what came thence."""
+    card = card.completed(adapter.metadata, stated_words(adapter))
+    below = None if foreign else nearest(store, reference, itself=True)
+    if below is None:
+        return card, ""
+    card, kept = card.following(below.id)
+    return card, f"{', '.join(kept)} as in {below.reference}" if kept else ""
 
 
 def _describe(  # noqa: PLR0913  what a version is made of
@@ -111,7 +127,6 @@ def _describe(  # noqa: PLR0913  what a version is made of
 ) -> Manifest:
     plugins = host()
     frames = {path: frame for frame in adapter.origin for path in frame.source.paths}
-    card = card.completed(adapter.metadata, stated_words(adapter))
     try:
         return Manifest(
             id=Id(

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from click.testing import CliRunner
 
 import lorry
+from lorry.cli import cli
 from lorry.errors import Conflict, InvalidArgument, InvalidFile, LorryError, NotFound, NotRecognised
 from lorry.ops.convert import convert
 from lorry.ops.recipe import header, recipe
@@ -295,3 +297,42 @@ def test_a_pre_release_alone_is_not_what_a_bare_name_means(registry: Registry, l
     with pytest.raises(NotFound, match=r"no stable version yet; name one of 1\.0\.0-rc\.1"):
         registry.resolve("demo/cat")
     assert registry.resolve("demo/cat@1.0.0-rc.1")
+
+
+def test_what_a_card_lacks_is_as_in_the_version_below(published: Registry, tmp_path: Path) -> None:
+    told = Card(title="A cat", license="cc0-1.0", authors=("Ann",), tags=("animal",), trigger_words=("ct",))
+    published.publish("demo/cat@1.1.0", [write_lora(tmp_path / "b.safetensors", seed=1)], card=told)
+    published.publish("demo/cat@3.0.0", [write_lora(tmp_path / "c.safetensors", seed=2)], card=Card(title="Cat 3"))
+    with published.draft("demo/cat@2.0.0", [write_lora(tmp_path / "d.safetensors", seed=3)]) as draft:
+        found = draft.manifest.id
+        assert draft.kept == "title, license, authors, tags as in demo/cat@1.1.0"
+    assert (found.title, found.license, found.authors, found.tags) == ("A cat", "CC0-1.0", ("Ann",), ("animal",))
+    latest = published.manifest("demo/cat@3.0.0")
+    assert (latest.id.title, latest.id.license, latest.adapter.trigger_words) == ("Cat 3", "CC0-1.0", ())
+
+
+def test_the_same_files_without_the_card_are_the_same_version(registry: Registry, lora: Path) -> None:
+    first = registry.publish("demo/cat@1.0.0", [lora], card=Card(title="A cat"))
+    assert registry.publish("demo/cat@1.0.0", [lora]) == registry.publish("demo/cat", [lora]) == first
+
+
+def test_the_command_tells_what_the_card_has_from_below(lora: Path, tmp_path: Path) -> None:
+    lines = ["publish", "demo/cat", str(lora), "--title", "A cat", "-y"]
+    assert CliRunner().invoke(cli, lines).exit_code == 0
+    other = str(write_lora(tmp_path / "b.safetensors", seed=1))
+    assert "title as in demo/cat@1.0.0" in CliRunner().invoke(cli, ["publish", "demo/cat", other, "-y"]).stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [("mit", "MIT"), ("MIT or apache-2.0", "MIT OR Apache-2.0"), ("LicenseRef-A", "LicenseRef-A"), ("Other", "other")],
+)
+def test_a_licence_is_spelt_as_spdx_does(registry: Registry, lora: Path, text: str, kept: str) -> None:
+    registry.publish("demo/cat@1.0.0", [lora], card=Card(license=text))
+    assert registry.manifest("demo/cat").id.license == kept
+
+
+def test_a_licence_that_spdx_does_not_know_is_refused(registry: Registry, lora: Path) -> None:
+    with pytest.raises(InvalidArgument, match="'open rail' is no licence that SPDX knows .* LicenseRef-open-rail, or"):
+        registry.publish("demo/cat@1.0.0", [lora], card=Card(license="open rail"))
+    assert registry.ls() == []

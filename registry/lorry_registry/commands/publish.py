@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     metavar="FILE",
     help="How it was made, as JSON or YAML, if the file does not tell.",
 )
-@click.option("--title", default="", help="A title; as in the file's header if not given, and so are the next ones.")
+@click.option("--title", default="", help="A title. This and the next four: else as in the file, or the version below.")
 @click.option("--description", default="", help="What it does and how to use it.")
-@click.option("--license", "licence", default="", metavar="SPDX", help="The licence, as an SPDX identifier.")
+@click.option("--license", "licence", default="", metavar="SPDX", help="The licence, as an SPDX identifier, or other.")
 @click.option("--author", "authors", multiple=True, help="An author.")
 @click.option("--tag", "tags", multiple=True, help="A word to find it by.")
 @click.option("--trigger", "triggers", multiple=True, help="A word of the prompt that it was trained on.")
@@ -78,6 +78,8 @@ def command(
     made = Registry().draft(reference, files, card=card, recipe=told, parents=parents, force_bump=force_bump)
     with made as draft:
         manifest = draft.manifest
+        if draft.kept:
+            note(draft.kept)
         if manifest.adapter.unmapped:
             note(f"{count(manifest.adapter.unmapped, 'key')} not understood, published all the same; see lorry inspect")
         if not (dry_run or yes or as_json) and sys.stdin.isatty():
