@@ -97,7 +97,11 @@ def _device() -> Iterator[Check]:
 
 
 def _home(home: Path) -> Iterator[Check]:
-    Layout(home).check()
+    layout = Layout(home)
+    layout.check()
+    if not layout.writable:
+        yield Check("home", NOTE, f"{home} is read-only for this user: nothing can be published", _ELSEWHERE)
+        return
     there = next(folder for folder in (home, *home.parents) if folder.is_dir())
     try:
         found = disk.probe(there)

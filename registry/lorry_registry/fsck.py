@@ -68,6 +68,7 @@ def repair(store: LocalStore, faults: Iterable[Fault], places: Sequence[Path]) -
     Records of versions that are damaged or gone are written anew, where the log and the manifest tell what they were.
     Returns the faults that were mended. Files are told by size and sha256, never by name.
     """
+    store.layout.prepare()
     faults = tuple(faults)
     wanted: dict[int, dict[str, Fault]] = {}
     for fault in faults:

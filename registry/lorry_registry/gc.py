@@ -37,6 +37,8 @@ def collect(store: LocalStore, *, grace: float = HOUR, dry_run: bool = False) ->
     """
     if not store.layout.home.is_dir():
         return ()
+    if not dry_run:
+        store.layout.prepare()
     held = _held(store)
     before = store.now_ns() / 1e9 - grace
     found = [garbage for what, path in _unneeded(store, held) if (garbage := _untouched(what, path, before))]

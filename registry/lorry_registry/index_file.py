@@ -32,8 +32,8 @@ CREATE INDEX file_sha256 ON file (sha256);
 def opened(store: LocalStore) -> Iterator[sqlite3.Connection]:
     """Open the index, up to date, and close it at the end."""
     try:
-        connection = prepare(store.layout.index, store)
-    except sqlite3.OperationalError:  # a home that is missing or read-only, a disk that cannot lock
+        connection = prepare(store.layout.index if store.layout.writable else Path(":memory:"), store)
+    except sqlite3.OperationalError:  # a home that is missing, a disk that cannot lock
         connection = prepare(Path(":memory:"), store)
     except sqlite3.DatabaseError:  # damaged
         store.layout.index.unlink(missing_ok=True)

@@ -21,7 +21,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from lorry.errors import Incompatible, InvalidArgument
+from lorry.errors import Incompatible, InvalidArgument, LorryError
 from lorry_registry import durable
 
 FORMAT = "2"
@@ -88,6 +88,20 @@ class Layout:
         """File of the index."""
         return self.home / "index.sqlite"
 
+    @property
+    def writable(self) -> bool:
+        """Whether the home may be written to, or made."""
+        return os.access(self.home, os.W_OK) or not self.home.exists()
+
+    @property
+    def scratch(self) -> Layout:
+        """Where what is made to be read is made (views, what is served): here, or beside a home that is read-only."""
+        if self.writable:
+            return self
+        from lorry_registry.scratch import scratch_folder
+
+        return Layout(scratch_folder(self.home))
+
     def check(self) -> bool:
         """Return whether an older lorry laid the home out.
 
@@ -104,8 +118,13 @@ class Layout:
         return found in OLDER
 
     def prepare(self) -> None:
-        """Make what is missing of a home that is about to be written to."""
+        """Make what is missing of a home that is about to be written to; raise LorryError where it is read-only."""
         self.check()
+        if not self.writable:
+            raise LorryError(
+                f"{self.home} is read-only for this user, and nothing in it was changed; point LORRY_HOME at a "
+                "registry of your own, or ask whoever keeps this one"
+            )
         for folder in (self.blobs, self.names, self.drafts):
             durable.make_folder(folder)
         if self.mark is None:

@@ -44,8 +44,8 @@ def replay(
     recipe = parse(manifest.lineage.recipe, f"what {resolved.reference} tells of how it was made")
     recipe = _pinned(recipe, {each.name: files for each in manifest.lineage.every() if (files := _files(store, each))})
     stored = partial(file_of_digest, store)
-    store.layout.prepare()
-    with durable.draft(store.layout.drafts) as folder:
+    store.layout.scratch.prepare()
+    with durable.draft(store.layout.scratch.drafts) as folder:
         folder.mkdir()
         finder = Finder(plugins=plugins, folder=folder, given=inputs or {}, below=find_in, stored=stored)
         made = folder / _name(manifest, recipe, plugins)

@@ -88,7 +88,12 @@ class LocalStore:
                     yield Reference(namespace, name), changed
 
     def now_ns(self) -> int:
-        """Return the time as the disk has it, in nanoseconds: over a network its clock may differ from ours."""
+        """Return the time as the disk has it, in nanoseconds: over a network its clock may differ from ours.
+
+        0 where the home is read-only, so that nobody knows.
+        """
+        if not self.layout.writable:
+            return 0
         self.layout.prepare()
         with durable.draft(self.layout.drafts) as draft:
             draft.touch()

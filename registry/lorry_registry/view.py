@@ -1,6 +1,7 @@
 """Views: a version's files under their own names, since names and suffixes mean something to formats.
 
-A view is made of hard links to blobs where the disk has them, else of copies. It is a cache: it may be deleted
+A view is made of hard links to blobs where the disk has them, else of copies; beside a home that is read-only, of
+symbolic links. It is a cache: it may be deleted
 at any time. Whenever it is used its files are held against their sha256, and those read whole that changed since.
 """
 
@@ -32,7 +33,7 @@ def adapter_files(store: LocalStore, resolved: Resolved, verified: Collection[st
 def version_files(store: LocalStore, resolved: Resolved, verified: Collection[str] = ()) -> list[tuple[File, Path]]:
     """Return all files of a version; see `adapter_files`."""
     manifest = store.manifest(resolved)
-    folder = store.layout.views / resolved.digest
+    folder = store.layout.scratch.views / resolved.digest
     if not all(_intact(store, file, folder / file.path, verified) for file in manifest.files):
         _make(store, resolved, manifest, folder, verified)
     return [(file, folder / file.path) for file in manifest.files]
@@ -47,7 +48,7 @@ def file_of_digest(store: LocalStore, sha256: str) -> Path | None:
         with suppress(VerificationFailed):
             names = [file.path for file in store.manifest(resolved).files if file.sha256 == sha256]
             adapter_files(store, resolved)
-            return store.layout.views / manifest / names[0]
+            return store.layout.scratch.views / manifest / names[0]
     return None
 
 
@@ -63,9 +64,10 @@ def _make(store: LocalStore, resolved: Resolved, manifest: Manifest, folder: Pat
 
     So no file that somebody else reads by its name is missing for a moment.
     """
-    store.layout.prepare()
+    layout = store.layout.scratch
+    layout.prepare()
     durable.make_folder(folder.parent)
-    with durable.draft(store.layout.drafts) as draft:
+    with durable.draft(layout.drafts) as draft:
         for file in manifest.files:
             target = draft / file.path
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -98,6 +100,8 @@ def _link_or_copy(store: LocalStore, file: File, target: Path) -> None:
     try:
         if blob.is_symlink():
             target.symlink_to(blob.readlink())
+        elif not store.layout.writable:
+            target.symlink_to(blob)
         else:
             os.link(blob, target)
     except OSError:  # no hard links on this disk, or too many of this file

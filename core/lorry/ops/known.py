@@ -75,7 +75,7 @@ def _keep(look: _Look, what: str, told: str) -> None:
 
 def _ask(statement: str, *values: str) -> tuple[str] | None:
     """Return the row that a statement gives, None where it gives none or something is wrong with the cache."""
-    folder = _folder()
+    folder = cache_folder()
     if folder is None:
         return None
     import sqlite3
@@ -91,7 +91,8 @@ def _ask(statement: str, *values: str) -> tuple[str] | None:
     return None
 
 
-def _folder() -> Path | None:
+def cache_folder() -> Path | None:
+    """Return LORRY_CACHE, or the platform's folder for caches; None where nothing is to be kept."""
     told = os.environ.get("LORRY_CACHE")
     if told is not None:
         return Path(told) if told else None

@@ -21,6 +21,7 @@ from lorry.errors import (
 )
 from lorry_registry.hub.commits import Commit, Entry, pointer
 from lorry_registry.hub.hub import HubRepository
+from lorry_registry.hub.made import holding
 from lorry_registry.hub.yaml_check import front_matter
 from lorry_registry.remotes.hub.contents import CARD
 
@@ -89,7 +90,7 @@ def card_data(repository: HubRepository, commit: Commit) -> dict[str, Any]:
     if card is None or card.lfs:
         return {}
     try:
-        text = repository.store.blobs.read(card.sha256).decode("utf-8", "replace")
+        text = holding(repository.store, card.sha256).read(card.sha256).decode("utf-8", "replace")
         return dict(json.loads(json.dumps(front_matter(text), default=str)))
     except ValueError:
         return {}

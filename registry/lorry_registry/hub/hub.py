@@ -9,6 +9,7 @@ from pathlib import Path
 from lorry.errors import NotFound, VerificationFailed
 from lorry_registry.blobs import Content
 from lorry_registry.hub.commits import EMPTY, Commit
+from lorry_registry.hub.made import holding
 from lorry_registry.hub.repository import MAIN, Repository, repositories
 from lorry_registry.hub.state import agree, said_here
 from lorry_registry.hub.versions import version_commit, version_id
@@ -29,6 +30,7 @@ class HubRepository:
         self.store = store
         self.reference = Reference.parse(f"{namespace}/{name}")
         self.written = Repository(store.layout, self.reference.namespace, self.reference.name)
+        self._beside = Repository(store.layout.scratch, self.reference.namespace, self.reference.name)
 
     @property
     def id(self) -> str:
@@ -72,6 +74,8 @@ class HubRepository:
             agreed = agree(self, self.commit(head))
             if agreed.id:
                 return agreed.id
+            if not self.store.layout.writable:
+                return self._beside.keep(agreed)
             self.written.create(private=False, time=now())
             if commit_id := self.written.append(MAIN, length, agreed):
                 self.written.agree(commit_id)
@@ -107,8 +111,12 @@ class HubRepository:
         """Yield the ids of a commit and those before it."""
         while commit_id:
             yield commit_id
-            commit = self.written.commit(commit_id)
+            commit = self._stored(commit_id)
             commit_id = commit.parent if commit else None
+
+    def _stored(self, commit_id: str) -> Commit | None:
+        """Return a commit that clients wrote, or that only says of a read-only registry what it says."""
+        return self.written.commit(commit_id) or self._beside.commit(commit_id)
 
     def find(self, revision: str) -> Commit | None:
         """Return the commit that a branch, a tag or an id names; raise VerificationFailed where it is damaged."""
@@ -134,7 +142,7 @@ class HubRepository:
     def _commit(self, commit_id: str) -> Commit | None:
         if commit_id == EMPTY.id:
             return EMPTY
-        if found := self.written.commit(commit_id):
+        if found := self._stored(commit_id):
             return found
         version = next((each for each in self.versions() if version_id(each) == commit_id), None)
         return version_commit(self.store, version) if version else None
@@ -163,11 +171,12 @@ class Hub:
 
         Clients do not check what they download, so that bytes gone bad here would be bad everywhere.
         """
-        path = self.store.blobs.path(content.sha256)
+        blobs = holding(self.store, content.sha256)
+        path = blobs.path(content.sha256)
         state = path.stat() if path.is_file() else None
         seen = (state.st_ino, state.st_mtime_ns, state.st_size) if state else None
         if seen is None or self._sound.get(path) != seen:
-            self.store.blobs.verify(content)
+            blobs.verify(content)
             if seen:
                 self._sound[path] = seen
 

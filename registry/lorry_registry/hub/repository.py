@@ -114,16 +114,21 @@ class Repository:
 
     def append(self, branch: str, length: int, commit: Commit) -> str | None:
         """Store a commit and move a branch of that length on to it; return its id, None where it moved meanwhile."""
-        data = commit.to_bytes()
-        commit_id = commit_hash(data)
         if self.length(branch) != length:
             return None
+        commit_id = self.keep(commit)
+        return commit_id if self.move(branch, length, commit_id) else None
+
+    def keep(self, commit: Commit) -> str:
+        """Store a commit that no branch is at; return its id."""
+        data = commit.to_bytes()
+        commit_id = commit_hash(data)
         path = self._folder / "commits" / commit_id
         durable.make_folder(path.parent)
         with durable.draft(self._layout.drafts) as draft:
             durable.write(draft, data, durable.READ_ONLY)
             durable.put_new(draft, path)
-        return commit_id if self.move(branch, length, commit_id) else None
+        return commit_id
 
     def move(self, branch: str, length: int, commit_id: str) -> bool:
         """Point a branch of that length at a commit; return whether it was us. Of length 0 it is made."""

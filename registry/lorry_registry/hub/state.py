@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from lorry.errors import InvalidFile, LorryError, NotFound
 from lorry_registry.hub.commits import Commit, Entry, plain_entry
+from lorry_registry.hub.made import holding, making
 from lorry_registry.notes import NOTHING, Note
 from lorry_registry.reference import LATEST, Reference, parse_alias
 from lorry_registry.remotes.hub.contents import ALIASES, NOTES
@@ -59,12 +60,13 @@ def agree(repository: HubRepository, commit: Commit) -> Commit:
     store, adapter, written = repository.store, repository.reference, repository.written
     agreed = written.agreed()
     theirs = said_in(store, commit.files)
-    if agreed != commit.id and written.commit(commit.id):
+    writable = store.layout.writable
+    if writable and agreed != commit.id and written.commit(commit.id):
         before = written.commit(agreed) if agreed else None
         _adopt(store, adapter, said_in(store, before.files if before else {}), theirs)
     ours = said_here(store, adapter)
     if _same(ours, theirs):
-        if agreed != commit.id and written.commit(commit.id):
+        if writable and agreed != commit.id and written.commit(commit.id):
             written.agree(commit.id)
         return commit
     return _with_state(repository, commit, ours)
@@ -72,7 +74,7 @@ def agree(repository: HubRepository, commit: Commit) -> Commit:
 
 def _with_state(repository: HubRepository, commit: Commit, tables: Tables) -> Commit:
     """Return a commit that follows another and says what the registry says."""
-    blobs, files = repository.store.blobs, dict(commit.files)
+    blobs, files = making(repository.store), dict(commit.files)
     for name, table in tables.items():
         data = json.dumps(table, indent=2, sort_keys=True).encode() + b"\n"
         if table or name in files:
@@ -114,7 +116,7 @@ def _table(store: LocalStore, name: str, files: Mapping[str, Entry]) -> dict[str
     if name not in files:
         return {}
     try:
-        found = json.loads(store.blobs.read(files[name].sha256))
+        found = json.loads(holding(store, files[name].sha256).read(files[name].sha256))
     except (ValueError, RecursionError) as error:
         raise InvalidFile(f"{name} is no JSON: {error}") from error
     if not isinstance(found, dict) or not all(isinstance(value, str) for value in found.values()):

@@ -23,6 +23,7 @@ from lorry_registry.hub.commits import (
     read_files,
     write_files,
 )
+from lorry_registry.hub.made import holding, making
 from lorry_registry.manifest import Manifest
 from lorry_registry.remotes.hub.contents import CARD, Wishes, contents
 from lorry_registry.remotes.hub.markdown import escape
@@ -40,10 +41,9 @@ def version_id(resolved: Resolved) -> str:
 
 def version_commit(store: LocalStore, resolved: Resolved) -> Commit:
     """Return the commit that stands for a version; raise VerificationFailed where a blob is missing or damaged."""
-    path = store.layout.hub / "versions" / resolved.digest
-    files = read_files(path)
-    if files is None or not all(store.blobs.path(entry.sha256).is_file() for entry in files.values()):
-        files = _make(store, resolved, path)
+    paths = [layout.hub / "versions" / resolved.digest for layout in (store.layout, store.layout.scratch)]
+    found = (files for path in paths if (files := read_files(path)) and _all_there(store, files))
+    files = next(found, None) or _make(store, resolved, paths[-1])
     version = resolved.reference.exact()
     return Commit(
         files=files,
@@ -54,6 +54,10 @@ def version_commit(store: LocalStore, resolved: Resolved) -> Commit:
     )
 
 
+def _all_there(store: LocalStore, files: Mapping[str, Entry]) -> bool:
+    return all(holding(store, entry.sha256).path(entry.sha256).is_file() for entry in files.values())
+
+
 def _make(store: LocalStore, resolved: Resolved, path: Path) -> dict[str, Entry]:
     """Find out which blobs make up the commit, and make those that are not there yet."""
     manifest = store.manifest(resolved)
@@ -61,8 +65,10 @@ def _make(store: LocalStore, resolved: Resolved, path: Path) -> dict[str, Entry]
         store.blobs.verify(Content(file.sha256, file.size))
     blobs = {file.sha256: store.blobs.path(file.sha256) for file in manifest.files}
     data, adapter = manifest.to_bytes(), resolved.reference.adapter
+    layout = store.layout.scratch
+    layout.prepare()
     durable.make_folder(path.parent)
-    with durable.draft(store.layout.drafts) as folder, durable.draft(store.layout.drafts) as draft:
+    with durable.draft(layout.drafts) as folder, durable.draft(layout.drafts) as draft:
         folder.mkdir()
         try:
             found = contents(manifest, data, blobs, folder, repository=adapter, wishes=Wishes())
@@ -82,7 +88,7 @@ def _entries(store: LocalStore, manifest: Manifest, found: Mapping[str, Path | b
     published = {file.path: Content(file.sha256, file.size) for file in manifest.files}
     for name, file in found.items():
         content = published.get(name) or _keep(store, file)
-        blob = store.blobs.path(content.sha256)
+        blob = holding(store, content.sha256).path(content.sha256)
         with blob.open("rb") as opened:
             lfs = is_lfs(name, content.size, opened.read(_SAMPLE))
         yield name, lfs_entry(content) if lfs else plain_entry(blob.read_bytes())
@@ -90,9 +96,10 @@ def _entries(store: LocalStore, manifest: Manifest, found: Mapping[str, Path | b
 
 def _keep(store: LocalStore, file: Path | bytes) -> Content:
     """Make a blob of what was made."""
+    blobs = making(store)
     if isinstance(file, bytes):
-        return Content(store.blobs.add_bytes(file), len(file))
-    with durable.draft(store.layout.drafts) as draft:
+        return Content(blobs.add_bytes(file), len(file))
+    with durable.draft(store.layout.scratch.drafts) as draft:
         content = copy(file, draft, durable.READ_ONLY)
-        store.blobs.add(draft, content)
+        blobs.add(draft, content)
     return content

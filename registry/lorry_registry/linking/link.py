@@ -38,9 +38,9 @@ def link(  # noqa: PLR0913  what is put where, and how
     before anything is changed, so that either all of them are there or none.
     """
     _check(tool, folder)
-    store.layout.prepare()
+    store.layout.scratch.prepare()
     held = read_note(folder)
-    with durable.draft(store.layout.drafts) as room:
+    with durable.draft(store.layout.scratch.drafts) as room:
         room.mkdir()
         plans = {each: list(plan(store, each, tool, room / str(at))) for at, each in enumerate(found)}
         _check_all_free(folder, plans, held)

@@ -6,6 +6,7 @@ from fastapi import APIRouter
 from fastapi.responses import FileResponse, Response
 
 from lorry_registry.hub.answers import Refusal, error_answer
+from lorry_registry.hub.made import holding
 from lorry_registry.hub.routes.given import AtRevision, HubGiven, Readable
 
 router = APIRouter()
@@ -28,7 +29,7 @@ def resolve(path: str, _: Readable, commit: AtRevision, hub: HubGiven) -> Respon
     hub.require_sound(entry.content)
     linked = {"X-Linked-Etag": f'"{entry.sha256}"', "X-Linked-Size": str(entry.size)} if entry.lfs else {}
     return FileResponse(
-        hub.store.blobs.path(entry.sha256),
+        holding(hub.store, entry.sha256).path(entry.sha256),
         media_type="application/octet-stream",
         headers={**here, **linked, **_INERT, "ETag": f'"{entry.etag}"'},
     )

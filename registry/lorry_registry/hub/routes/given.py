@@ -55,9 +55,9 @@ XetGiven = Annotated[XetArea | None, Depends(the_xet_area)]
 CallerGiven = Annotated[Caller | None, Depends(the_caller)]
 
 
-def a_writer(caller: CallerGiven, settings: SettingsGiven) -> Caller:
+def a_writer(caller: CallerGiven, settings: SettingsGiven, hub: HubGiven) -> Caller:
     """Return who calls to change something; refuse who may change nothing at all."""
-    if settings.read_only:
+    if settings.read_only or not hub.store.layout.writable:
         raise Refusal(403, "this server is read-only")
     if caller is None:
         raise Refusal(401, "a token is needed to change anything here")
