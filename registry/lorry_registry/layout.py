@@ -122,8 +122,8 @@ class Layout:
         self.check()
         if not self.writable:
             raise LorryError(
-                f"{self.home} is read-only for this user, and nothing in it was changed; point LORRY_HOME at a "
-                "registry of your own, or ask whoever keeps this one"
+                f"{self.home} is read-only for this user, and nothing in it was changed; use a registry of your "
+                "own (LORRY_HOME names it), or ask whoever keeps this one"
             )
         for folder in (self.blobs, self.names, self.drafts):
             durable.make_folder(folder)
