@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
-from lorry.errors import InvalidFile, VerificationFailed
+from lorry.errors import Conflict, Incompatible, InvalidFile, MissingExtra, VerificationFailed
 from lorry.ir import Adapter
 from lorry.ops.findings import REJECT
 from lorry.ops.read import open_adapter
@@ -17,12 +18,24 @@ from lorry_registry.reference import Reference
 from lorry_registry.view import ADAPTER_ROLES
 
 
+@contextmanager
+def rejecting() -> Iterator[None]:
+    """Raise VerificationFailed, as for all that `lorry validate` rejects, for what cannot be read as an adapter."""
+    try:
+        yield
+    except MissingExtra:
+        raise
+    except (InvalidFile, Conflict, Incompatible) as error:
+        raise VerificationFailed(str(error)) from error
+
+
 def admit(reference: Reference, adapter: Adapter | Sequence[Path]) -> None:
-    """Look at an adapter, or at the files of one; raise InvalidFile for one that is not let in anywhere."""
+    """Look at an adapter, or at the files of one; raise VerificationFailed for one that is not let in anywhere."""
     verdict = validate(adapter)
     if verdict.verdict == REJECT:
         worst = next(each for each in verdict.findings if each.level == REJECT)
-        raise InvalidFile(f"{reference} is not let in: {worst.where}: {worst.what}; lorry validate tells all of it")
+        what = f"{worst.where}: {worst.what}; lorry validate tells all of it"
+        raise VerificationFailed(f"{reference} is not let in: {what}")
 
 
 def admit_version(manifest: Manifest, files: Mapping[str, Path]) -> None:

@@ -20,7 +20,7 @@ from lorry.ir import Adapter
 from lorry.ops.read import open_adapter
 from lorry.plugin.host import host
 from lorry_registry import durable
-from lorry_registry.admission import admit
+from lorry_registry.admission import admit, rejecting
 from lorry_registry.blobs import Content, duplicate, measuring
 from lorry_registry.bump import FIRST, nearest, numbered, refuse_small
 from lorry_registry.card import Card
@@ -69,8 +69,8 @@ def drafted(  # noqa: PLR0913  what a version is made of
     `foreign` says that they are somebody else's: a recipe in their header is a claim then, and not taken for the
     lineage, nor is what the card lacks taken from the version below. Where the reference names no version it is chosen
     (see `lorry_registry.bump`). Raises InvalidArgument for a licence that SPDX does not know,
-    InvalidFile for a pickle and for what `lorry validate` rejects, Conflict where the version exists with other content,
-    or is too small a bump and not `force_bump`.
+    VerificationFailed for what `lorry validate` rejects, InvalidFile for a pickle, Conflict where the version exists
+    with other content, or is too small a bump and not `force_bump`.
     """
     if reference.selector is not None:
         reference.exact()
@@ -84,7 +84,8 @@ def drafted(  # noqa: PLR0913  what a version is made of
                 (_adopt if file in adopted else _copy)(file, copies[path])
             own = [copy for copy in copies.values() if not copy.is_symlink()]
             with measuring(copies) as contents, durable.syncing(own):
-                adapter = open_adapter(list(copies.values()))
+                with rejecting():
+                    adapter = open_adapter(list(copies.values()))
                 told = lineage(store, {} if foreign else adapter.metadata, recipe, parents)
                 admit(reference, adapter)
                 card, kept = _completed(store, reference, card, adapter, foreign=foreign)

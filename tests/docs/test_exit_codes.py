@@ -10,10 +10,13 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
 from safetensors.torch import save_file
 
 from lorry import errors
@@ -140,6 +143,22 @@ def alias_missing(folder: Path) -> Call:
     return call("pull", "demo/cat@champion", "--to", folder / "pulled")
 
 
+def without_recipe(folder: Path) -> Call:
+    published(folder)
+    return call("verify", "demo/cat@1.0.0", "--replay")
+
+
+def rsa_key(password: bytes | None = None) -> bytes:
+    protection = serialization.BestAvailableEncryption(password) if password else serialization.NoEncryption()
+    pem, pkcs8 = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
+    return rsa.generate_private_key(65537, 2048).private_bytes(pem, pkcs8, protection)
+
+
+def signed_with(folder: Path, data: bytes) -> Call:
+    published(folder)
+    return call("sign", "demo/cat@1.0.0", "--key", written(folder / "key.pem", data))
+
+
 def damaged_blob(folder: Path) -> Call:
     data = published(folder).read_bytes()
     (blob,) = (
@@ -191,6 +210,7 @@ SITUATIONS: Mapping[str, Callable[[Path], Call]] = {
     "a reference that names nothing": lambda folder: call("pull", "nobody/nothing@1.0.0", "--to", folder / "pulled"),
     "a version that is not there": version_missing,
     "an alias that is not there": alias_missing,
+    "a version without a recipe, under `verify --replay`": without_recipe,
     "an output that exists, without `--force`": output_exists,
     "publishing other files under a version that exists": published_twice,
     "a folder that holds no adapter": lambda folder: call("inspect", folder),
@@ -217,9 +237,22 @@ SITUATIONS: Mapping[str, Callable[[Path], Call]] = {
         "convert", lora(folder / "a.safetensors"), "--to", "kohya-embedding", "-o", folder / "out.safetensors"
     ),
     "arithmetic without `lorry[torch]`": without_torch,
+    "a key of another kind than signs": partial(signed_with, data=rsa_key()),
+    "a file that is no key": partial(signed_with, data=b"no key"),
+    "an encrypted key, without its password": partial(signed_with, data=rsa_key(b"open")),
     "a number that is not finite, under `validate`": not_a_number,
     "a pickle that would execute something, under `validate`": lambda folder: call(
         "validate", "--json", written(folder / "hostile.pt", pickle.dumps({"weights": Hostile()}))
+    ),
+    "a number that is not finite, under `publish`": lambda folder: call(
+        "publish", "demo/nan@1.0.0", not_a_number(folder).arguments[1]
+    ),
+    "a truncated file, under `publish`": lambda folder: call(
+        "publish", "demo/cut@1.0.0", truncated(folder).arguments[1]
+    ),
+    "a truncated file, under `add`": lambda folder: call("add", truncated(folder).arguments[1]),
+    "a web page saved in place of a file, under `add`": lambda folder: call(
+        "add", written(folder / "page.safetensors", b"<!DOCTYPE html><title>Please log in</title>")
     ),
     "a published file that was damaged on disk": damaged_blob,
 }

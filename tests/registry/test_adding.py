@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 from safetensors.torch import load_file, save_file
 
 from lorry.cli import cli
-from lorry.errors import Conflict, InvalidFile, LorryError, NotFound, UnknownName, VerificationFailed
+from lorry.errors import Conflict, LorryError, NotFound, UnknownName, VerificationFailed
 from lorry.ops.style import RECIPE_KEY
 from lorry_plugins.formats.cloneofsimo import order
 from lorry_registry import Registry
@@ -144,7 +144,7 @@ def test_a_program_never_runs_and_never_gets_in(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "a.pt").write_bytes(in_zip(dumps(Call(eval, f"open({MARKER!r}, 'w')"))))
     result = lorry("add", "a.pt")
-    assert isinstance(result.exception, InvalidFile)
+    assert isinstance(result.exception, VerificationFailed)
     assert "eval" in str(result.exception)
     assert not Path(MARKER).exists()
     assert not registry.ls()

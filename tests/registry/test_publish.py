@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 import lorry
 from lorry.cli import cli
-from lorry.errors import Conflict, InvalidArgument, InvalidFile, LorryError, NotFound, NotRecognised
+from lorry.errors import Conflict, InvalidArgument, InvalidFile, LorryError, NotFound, VerificationFailed
 from lorry.ops.convert import convert
 from lorry.ops.recipe import header, recipe
 from lorry_registry import Card, Registry
@@ -223,11 +223,11 @@ def pipe(path: Path) -> Path:
 @pytest.mark.parametrize(
     ("make", "error"),
     [
-        (empty, InvalidFile),
-        (picture, NotRecognised),
-        (truncated, InvalidFile),
-        (unknown_keys, NotRecognised),
-        (pickled, LorryError),
+        (empty, VerificationFailed),
+        (picture, VerificationFailed),
+        (truncated, VerificationFailed),
+        (unknown_keys, VerificationFailed),
+        (pickled, VerificationFailed),
         (pipe, InvalidFile),
         (lambda path: path, NotFound),
     ],

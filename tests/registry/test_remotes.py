@@ -22,7 +22,6 @@ from lorry.cli import cli
 from lorry.errors import (
     Conflict,
     InvalidArgument,
-    InvalidFile,
     LorryError,
     NotFound,
     UnknownName,
@@ -308,10 +307,10 @@ def test_a_file_that_validate_rejects_is_let_neither_out_nor_in(
     source.write_bytes(data)
     monkeypatch.setattr("lorry_registry.publish.admit", lambda *_: None)  # as a lorry that looked less closely
     registry.publish("demo/cat@1.0.0", [source])
-    with pytest.raises(InvalidFile, match="not let in"):
+    with pytest.raises(VerificationFailed, match="not let in"):
         registry.push("demo/cat", (tmp_path / "shared").as_uri())
     assert not (tmp_path / "shared").exists()
-    with pytest.raises(InvalidFile, match="not let in"):  # a careless remote, which is a home itself
+    with pytest.raises(VerificationFailed, match="not let in"):  # a careless remote, which is a home itself
         elsewhere.clone(f"{registry.home.as_uri()}#demo/cat")
     assert elsewhere.ls() == []
 

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lorry.errors import InvalidFile, LorryError, UnknownName
+from lorry.errors import InvalidFile, LorryError, UnknownName, VerificationFailed
 from lorry.ops import sides
 from lorry.ops.batch import find
 from lorry.ops.companions import companions
@@ -22,6 +22,7 @@ from lorry.plugin.host import Host
 from lorry.plugin.store import Store
 from lorry_registry import durable
 from lorry_registry.adding.examine import PICTURES
+from lorry_registry.admission import rejecting
 from lorry_registry.blobs import copy
 from lorry_registry.publish import choose
 from lorry_registry.sources.civitai_facts import side_facts
@@ -49,11 +50,12 @@ class Local:
                 inside(self.home, path)
         subject = list(self.paths) if len(self.paths) > 1 else self.paths[0]
         if not any(is_program(file, plugins) for path in self.paths for file in _files(path)):
-            open_adapter(subject, plugins=plugins)
+            with rejecting():
+                open_adapter(subject, plugins=plugins)
             return
         verdict = validate(subject)
         if verdict.verdict == REJECT:
-            raise InvalidFile(f"{self}: {verdict.findings[0].what}")
+            raise VerificationFailed(f"{self}: {verdict.findings[0].what}")
 
     def bring(self, into: Path, leave: Collection[Path] = ()) -> Fetched:
         """Copy the files, and the pictures beside a single one, into a folder; what side files say are the facts.

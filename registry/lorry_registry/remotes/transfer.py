@@ -42,8 +42,8 @@ def push(store: LocalStore, resolved: Resolved, remote: Remote, aliases: Sequenc
     """Put a version in a remote; return whether it is new there. What is there already is not sent again.
 
     What is said of it here (yanked, deprecated) is said there too, and "latest" moves as it does here. Raises Conflict
-    where the remote has that version with other content, VerificationFailed where a blob here is damaged,
-    InvalidFile for what nobody could clone, and InvalidArgument for the alias "latest", which moves by itself there.
+    where the remote has that version with other content, VerificationFailed where a blob here is damaged, and for
+    what nobody could clone, and InvalidArgument for the alias "latest", which moves by itself there.
     """
     if Alias(LATEST) in aliases:
         raise InvalidArgument(f"{LATEST} is the highest stable version there, always; leave that alias out")
@@ -71,9 +71,9 @@ def clone(store: LocalStore, remote: Remote, reference: Reference | None, place:
     """Bring a version from a remote into the registry, the one that a bare name means if None is named; return it.
 
     What was fetched before it was interrupted is not fetched again. What is said of it there is said here too, with a
-    LorryWarning. Raises NotFound, Conflict where this registry
-    has that version with other content, InvalidFile for a pickle, and VerificationFailed for bytes that are not
-    the named ones, for a manifest that they contradict, and for what `lorry validate` rejects.
+    LorryWarning. Raises NotFound, Conflict where this registry has that version with other content, InvalidFile for a
+    pickle, and VerificationFailed for bytes that are not the named ones, for a manifest that they contradict, and for
+    what `lorry validate` rejects.
     """
     version, digest, note = find(remote, reference, place)
     manifest = manifest_there(remote, version, digest, reference)
