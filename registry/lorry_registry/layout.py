@@ -91,7 +91,8 @@ class Layout:
     @property
     def writable(self) -> bool:
         """Whether the home may be written to, or made."""
-        return os.access(self.home, os.W_OK) or not self.home.exists()
+        # In this order: another process may be making it.
+        return not self.home.exists() or os.access(self.home, os.W_OK)
 
     @property
     def scratch(self) -> Layout:

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 import lorry
 from lorry.cli import cli
-from lorry.errors import Conflict, InvalidArgument, InvalidFile, LorryWarning, NotFound
+from lorry.errors import Conflict, InvalidArgument, LorryWarning, NotFound, VerificationFailed
 from lorry_registry import Registry
 from lorry_registry.bundle.carry import Import
 from lorry_registry.reference import Reference
@@ -113,7 +113,7 @@ def test_a_file_that_is_there_is_replaced_only_by_force(published: Registry, tmp
 
 def test_what_cannot_be_exported_leaves_no_file(registry: Registry, tmp_path: Path) -> None:
     publish_bytes(registry.store, "demo/none@1.0.0", b"no adapter")
-    with pytest.raises(InvalidFile, match="demo/none@1.0.0"):
+    with pytest.raises(VerificationFailed, match="demo/none@1.0.0"):
         export(registry, tmp_path / "x.tar", "demo/none")
     with pytest.raises(NotFound):
         export(registry, tmp_path / "x.tar", "demo/nothing")
