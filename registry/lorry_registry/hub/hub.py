@@ -164,7 +164,7 @@ class Hub:
 
     def __init__(self, store: LocalStore) -> None:
         self.store = store
-        self._sound: dict[Path, tuple[int, int, int]] = {}
+        self._sound: dict[Path, tuple[int, int, int, int]] = {}
 
     def require_sound(self, content: Content) -> None:
         """Check a blob before it is sent, once in the life of a server; raise VerificationFailed for a damaged one.
@@ -174,7 +174,7 @@ class Hub:
         blobs = holding(self.store, content.sha256)
         path = blobs.path(content.sha256)
         state = path.stat() if path.is_file() else None
-        seen = (state.st_ino, state.st_mtime_ns, state.st_size) if state else None
+        seen = (state.st_ino, state.st_mtime_ns, state.st_ctime_ns, state.st_size) if state else None
         if seen is None or self._sound.get(path) != seen:
             blobs.verify(content)
             if seen:
