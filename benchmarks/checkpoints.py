@@ -22,7 +22,7 @@ from transformers import CLIPTextConfig, CLIPTextModel  # noqa: TID253  see abov
 
 import lorry
 from lorry.ir import TensorRef
-from lorry.ops.convert_base import convert_base
+from lorry.ops.bases.convert import convert_base
 
 diffusers: Any = untyped_diffusers
 

@@ -54,7 +54,7 @@ else:
         lazily = read
         read = lambda path: [tensor.clone() for tensor in lazily(path).values()]
 if how == "known":
-    from lorry.ops.hashes import known_hashes as hashed
+    from lorry.ops.disk.hashes import known_hashes as hashed
 else:
     hashed = lambda path: hashing[how](path.read_bytes())
 for path in sorted(pathlib.Path(folder).iterdir()):

@@ -26,8 +26,8 @@ from tables import table
 import lorry
 from lorry import errors, plugin
 from lorry.cli import cli
-from lorry.ops.findings import CHECKS, MOST
-from lorry.ops.settings import accepts
+from lorry.ops.judging.findings import CHECKS, MOST
+from lorry.ops.merging.settings import accepts
 from lorry.plugin import BaseModel, Dialect, Kind, Loader, MergeMethod, hookspecs
 from lorry.plugin.host import GROUPS, Host
 from lorry.recipe.document import schema

@@ -25,26 +25,26 @@ if TYPE_CHECKING:
     from lorry.ir import ModulePath as ModulePath
     from lorry.ir import TensorRef as TensorRef
     from lorry.ir import Token as Token
-    from lorry.ops.bake import bake as bake
-    from lorry.ops.base import Base as Base
-    from lorry.ops.base import open_base as open_base
-    from lorry.ops.convert import convert as convert
-    from lorry.ops.convert_base import convert_base as convert_base
-    from lorry.ops.diff import diff as diff
-    from lorry.ops.extract import extract as extract
-    from lorry.ops.findings import Finding as Finding
-    from lorry.ops.findings import Verdict as Verdict
-    from lorry.ops.identify import Identity as Identity
-    from lorry.ops.merge import merge as merge
-    from lorry.ops.read import identify as identify
-    from lorry.ops.read import open_adapter
+    from lorry.ops.baking.bake import bake as bake
+    from lorry.ops.baking.run import run as run
+    from lorry.ops.baking.undo import undo_bake as undo_bake
+    from lorry.ops.baking.write import write_base as write_base
+    from lorry.ops.bases.base import Base as Base
+    from lorry.ops.bases.base import open_base as open_base
+    from lorry.ops.bases.convert import convert_base as convert_base
+    from lorry.ops.comparing.diff import diff as diff
+    from lorry.ops.extracting.extract import extract as extract
+    from lorry.ops.judging.findings import Finding as Finding
+    from lorry.ops.judging.findings import Verdict as Verdict
+    from lorry.ops.judging.validate import validate as validate
+    from lorry.ops.merging.merge import merge as merge
+    from lorry.ops.ranks.resize import resize as resize
+    from lorry.ops.reading.identify import Identity as Identity
+    from lorry.ops.reading.read import identify as identify
+    from lorry.ops.reading.read import open_adapter
     from lorry.ops.registry import registry as registry
-    from lorry.ops.resize import resize as resize
-    from lorry.ops.run import run as run
-    from lorry.ops.undo import undo_bake as undo_bake
-    from lorry.ops.validate import validate as validate
-    from lorry.ops.write import save as save
-    from lorry.ops.write_base import write_base as write_base
+    from lorry.ops.writing.convert import convert as convert
+    from lorry.ops.writing.write import save as save
     from lorry.plugin.backend import Request as Request
     from lorry.plugin.host import Host as Host
     from lorry.plugin.host import host as host
@@ -55,16 +55,18 @@ if TYPE_CHECKING:
 
 _WHERE = {
     "Adapter": "lorry.ir", "Layer": "lorry.ir", "ModulePath": "lorry.ir", "TensorRef": "lorry.ir",
-    "Token": "lorry.ir", "Base": "lorry.ops.base", "Finding": "lorry.ops.findings", "Verdict": "lorry.ops.findings",
-    "Identity": "lorry.ops.identify", "Request": "lorry.plugin.backend", "Host": "lorry.plugin.host",
-    "host": "lorry.plugin.host", "bake": "lorry.ops.bake", "BakedModule": "lorry.compose.baked_module",
-    "bake_module": "lorry.compose.baked_module", "convert": "lorry.ops.convert",
-    "convert_base": "lorry.ops.convert_base", "diff": "lorry.ops.diff", "extract": "lorry.ops.extract",
-    "resize": "lorry.ops.resize", "identify": "lorry.ops.read", "merge": "lorry.ops.merge",
-    "open": "lorry.ops.read:open_adapter", "open_base": "lorry.ops.base", "registry": "lorry.ops.registry",
-    "read_recipe": "lorry.recipe.reading", "run": "lorry.ops.run", "run_recipe": "lorry.recipe.running",
-    "save": "lorry.ops.write", "undo_bake": "lorry.ops.undo", "validate": "lorry.ops.validate",
-    "write_base": "lorry.ops.write_base",
+    "Token": "lorry.ir", "Base": "lorry.ops.bases.base", "Finding": "lorry.ops.judging.findings",
+    "Verdict": "lorry.ops.judging.findings", "Identity": "lorry.ops.reading.identify",
+    "Request": "lorry.plugin.backend", "Host": "lorry.plugin.host", "host": "lorry.plugin.host",
+    "bake": "lorry.ops.baking.bake", "BakedModule": "lorry.compose.baked_module",
+    "bake_module": "lorry.compose.baked_module", "convert": "lorry.ops.writing.convert",
+    "convert_base": "lorry.ops.bases.convert", "diff": "lorry.ops.comparing.diff",
+    "extract": "lorry.ops.extracting.extract", "resize": "lorry.ops.ranks.resize",
+    "identify": "lorry.ops.reading.read", "merge": "lorry.ops.merging.merge",
+    "open": "lorry.ops.reading.read:open_adapter", "open_base": "lorry.ops.bases.base",
+    "registry": "lorry.ops.registry", "read_recipe": "lorry.recipe.reading", "run": "lorry.ops.baking.run",
+    "run_recipe": "lorry.recipe.running", "save": "lorry.ops.writing.write", "undo_bake": "lorry.ops.baking.undo",
+    "validate": "lorry.ops.judging.validate", "write_base": "lorry.ops.baking.write",
 }  # fmt: skip
 
 __all__ = [

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from lorry.errors import Conflict, Incompatible, InvalidFile, MissingExtra, VerificationFailed
 from lorry.ir import Adapter
-from lorry.ops.findings import REJECT
-from lorry.ops.read import open_adapter
-from lorry.ops.validate import validate
+from lorry.ops.judging.findings import REJECT
+from lorry.ops.judging.validate import validate
+from lorry.ops.reading.read import open_adapter
 from lorry.plugin.host import Host, host
 from lorry_registry.facts import file_facts, refuse_pickle, stated_words
 from lorry_registry.manifest import Manifest

@@ -1,7 +1,7 @@
 """Blobs: immutable bytes, each stored once under the sha256 of its content.
 
 A blob is checked when it is copied. Where it is used as it stands it is hashed, and again whenever its file changed
-(see `lorry.ops.known`): one that is linked elsewhere may be written to there, and an adopted one, which is a link
+(see `lorry.ops.disk.known`): one that is linked elsewhere may be written to there, and an adopted one, which is a link
 itself, stays where a person keeps it.
 """
 
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from lorry.errors import InvalidArgument, InvalidFile, NotFound, VerificationFailed
-from lorry.ops.known import known
+from lorry.ops.disk.known import known
 from lorry_registry import durable
 
 if TYPE_CHECKING:

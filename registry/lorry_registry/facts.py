@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 from lorry.errors import InvalidFile
 from lorry.ir import Adapter, Frame, TensorRef
-from lorry.ops.identify import target_shapes
-from lorry.ops.tensor_digest import tensor_digest
-from lorry.ops.triggers import triggers
+from lorry.ops.disk.tensor_digest import tensor_digest
+from lorry.ops.headers.triggers import triggers
+from lorry.ops.reading.identify import target_shapes
 from lorry.plugin.host import Host
 from lorry_registry import canonical_json
 from lorry_registry.manifest import AdapterFacts, Base

@@ -22,7 +22,7 @@ from pydantic import (  # noqa: TID253  loaded when publishing only
 )
 
 from lorry.errors import InvalidArgument, InvalidFile, NotFound
-from lorry.ops.style import RECIPE_KEY
+from lorry.ops.writing.style import RECIPE_KEY
 from lorry.recipe.earlier import upgraded
 from lorry.recipe.plan import STEP_FILE
 from lorry_registry.index import find_file

@@ -16,7 +16,7 @@ from typing import Annotated, NamedTuple
 from pydantic import BaseModel, ConfigDict, Field, ValidationError  # noqa: TID253  loaded by lock and sync only
 
 from lorry.errors import Conflict, Incompatible, InvalidFile, NotFound, VerificationFailed
-from lorry.ops.output import replacing
+from lorry.ops.disk.output import replacing
 from lorry_registry.blobs import measure
 from lorry_registry.manifest import Manifest, Sha256, Text, explain
 from lorry_registry.pull import pull

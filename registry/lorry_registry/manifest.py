@@ -65,7 +65,7 @@ class File(Block):
     """One file.
 
     role: weights, embedding, config, card, preview or extra; the first three make up the adapter.
-    tensor_digest: see `lorry.ops.tensor_digest`; None for a file without tensors.
+    tensor_digest: see `lorry.ops.disk.tensor_digest`; None for a file without tensors.
     """
 
     path: Annotated[str, AfterValidator(check_path)]

@@ -17,7 +17,7 @@ from pydantic import ValidationError  # noqa: TID253  loaded when publishing onl
 
 from lorry.errors import InvalidArgument, InvalidFile, LorryError, NotFound
 from lorry.ir import Adapter
-from lorry.ops.read import open_adapter
+from lorry.ops.reading.read import open_adapter
 from lorry.plugin.host import host
 from lorry_registry import durable
 from lorry_registry.admission import admit, rejecting

@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from lorry.errors import Conflict, VerificationFailed
-from lorry.ops.output import replacing
+from lorry.ops.disk.output import replacing
 from lorry_registry.blobs import MEND, Content, measure
 from lorry_registry.manifest import File
 from lorry_registry.store import LocalStore, Resolved

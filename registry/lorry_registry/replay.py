@@ -7,8 +7,8 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 
 from lorry.errors import NotFound
-from lorry.ops.tensor_digest import digest_of
-from lorry.ops.write import chosen
+from lorry.ops.disk.tensor_digest import digest_of
+from lorry.ops.writing.write import chosen
 from lorry.plugin.host import Host, host
 from lorry.recipe.comparing import Compared, compare_with
 from lorry.recipe.document import Output, Recipe

@@ -15,7 +15,7 @@ from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
-from lorry.ops.known import cache_folder
+from lorry.ops.disk.known import cache_folder
 
 
 def scratch_folder(home: Path) -> Path:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from lorry.errors import InvalidFile, LorryError, NotRecognised
-from lorry.ops.findings import ACCEPT, REJECT, WARN
+from lorry.ops.judging.findings import ACCEPT, REJECT, WARN
 
 MARKER = "marker"
 """The canary: every program of the corpus that runs makes a file of this name in the folder it runs in."""

@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Sequence
 
 from lorry.cli import main
-from lorry.ops import validate as _validate  # noqa: F401  what a start imports is no work of the command
+from lorry.ops.judging import validate as _validate  # noqa: F401  what a start imports is no work of the command
 from lorry.plugin.host import host
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lorry.ops.findings import ACCEPT, REJECT
+from lorry.ops.judging.findings import ACCEPT, REJECT
 from lorry_registry import Registry
 from lorry_registry.adding.add import ADDED, Wishes
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 import lorry
-from lorry.ops import validate as validating
-from lorry.ops.confined import Exhausted, Means, confined
+from lorry.ops.judging import validate as validating
+from lorry.ops.judging.confined import Exhausted, Means, confined
 
 from .attack import MARKER
 from .pickles import PICKLES

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from lorry.errors import InvalidFile
-from lorry.ops.files import read_file
+from lorry.ops.reading.files import read_file
 from lorry_plugins.formats.ckpt import read
 
 from .attack import MARKER, in_legacy, in_zip

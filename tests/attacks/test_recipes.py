@@ -101,7 +101,7 @@ def test_weights_in_a_recipe_are_never_the_name_of_a_file(tmp_path: Path) -> Non
 
 def test_a_folder_that_holds_itself_is_searched_once(tmp_path: Path) -> None:
     from lorry import run_recipe
-    from lorry.ops.recipe import known_sha256
+    from lorry.ops.headers.recipe import known_sha256
 
     shelf = tmp_path / "shelf"
     (shelf / "deep").mkdir(parents=True)

@@ -11,9 +11,9 @@ import pytest
 from lorry.compose.pipeline_model import PipelineModel
 from lorry.errors import Incompatible, InvalidArgument, Unmapped
 from lorry.ir import Adapter, Layer, ModulePath, Report
-from lorry.ops.bake import bake
-from lorry.ops.base import open_base
-from lorry.ops.write_base import write_base
+from lorry.ops.baking.bake import bake
+from lorry.ops.baking.write import write_base
+from lorry.ops.bases.base import open_base
 from lorry.plugin.backend import Load
 from lorry.plugin.host import Host
 from lorry_plugins.backends.flux.model import load as load_flux

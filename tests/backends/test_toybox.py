@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from lorry.compose.pipeline_model import PipelineModel
-from lorry.ops.base import open_base
+from lorry.ops.bases.base import open_base
 from lorry.plugin import Request
 from lorry_plugins.backends.toybox import FOLDER, bases
 from lorry_plugins.backends.toybox.contact_sheet import contact_sheet

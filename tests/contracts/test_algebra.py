@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import lorry
 from lorry.errors import Conflict, Incompatible, InvalidArgument
 from lorry.ir import Adapter, Layer, ModulePath, TensorRef, Token
-from lorry.ops.names import OWN
+from lorry.ops.reading.names import OWN
 from lorry.plugin import Factors, Kind
 from lorry.plugin.host import host
 from lorry.testing.strategies import adapters

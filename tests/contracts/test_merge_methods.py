@@ -12,9 +12,9 @@ import torch
 import lorry
 from lorry.errors import Incompatible, InvalidArgument, InvalidFile
 from lorry.ir import Adapter, Layer, ModulePath, TensorRef
-from lorry.ops.base import Base
-from lorry.ops.deltas import Deltas, by_parameter
-from lorry.ops.merge import Merging
+from lorry.ops.bases.base import Base
+from lorry.ops.merging.deltas import Deltas, by_parameter
+from lorry.ops.merging.merge import Merging
 from lorry.plugin import DenseTerm, MergeMethod, Option, Site
 from lorry.plugin.host import Host, host
 from lorry.testing import LawBroken, Random, check_merge_method

@@ -7,8 +7,8 @@ import pytest
 import lorry
 from lorry.errors import Incompatible
 from lorry.ir import Adapter, ModulePath
-from lorry.ops.rank_aim import rank_aim
-from lorry.ops.resize import Resizing
+from lorry.ops.ranks.aim import rank_aim
+from lorry.ops.ranks.resize import Resizing
 from lorry.plugin.host import host
 from lorry.testing.samples import Form, Random, forms
 from lorry.testing.tables import base_with

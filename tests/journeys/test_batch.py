@@ -14,7 +14,7 @@ from click.testing import CliRunner, Result
 import lorry
 from lorry.cli import cli
 from lorry.errors import LorryError, NotFound
-from lorry.ops import batch
+from lorry.ops.disk import batch
 from tests.support import files
 
 

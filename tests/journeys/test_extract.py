@@ -102,7 +102,7 @@ def test_a_full_disk_leaves_no_output(
 ) -> None:
     out = tmp_path / "out.safetensors"
     with monkeypatch.context() as patched:
-        patched.setattr("lorry.ops.extract_finished.FinishedInFolder.put", full_disk)
+        patched.setattr("lorry.ops.extracting.finished.FinishedInFolder.put", full_disk)
         done = command("extract", tuned, "toybox-sd", "-o", out)
     assert (done.code, out.exists()) == (1, False)
     assert "No space left on device" in done.err

@@ -16,8 +16,8 @@ from safetensors.torch import save_file
 import lorry
 from lorry.cli import cli
 from lorry.errors import Conflict, InvalidArgument, InvalidFile, NotFound
-from lorry.ops.hashes import hash_file
-from lorry.ops.metadata import edit, fixes, read_metadata
+from lorry.ops.disk.hashes import hash_file
+from lorry.ops.headers.metadata import edit, fixes, read_metadata
 from tests.support.files import kohya, peft, write
 
 EMPTY = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"

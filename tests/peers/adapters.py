@@ -6,8 +6,8 @@ import re
 from collections.abc import Sequence
 
 from lorry.ir import Adapter, Layer, TensorRef
-from lorry.ops.base import Base
-from lorry.ops.grammar import compiled
+from lorry.ops.bases.base import Base
+from lorry.ops.reading.grammar import compiled
 from lorry.plugin.host import host
 from tests.support.kinds import Random
 

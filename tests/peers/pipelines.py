@@ -18,7 +18,7 @@ from diffusers.loaders import lora_conversion_utils, lora_pipeline
 
 import lorry
 from lorry.ir import Adapter
-from lorry.ops.base import Base
+from lorry.ops.bases.base import Base
 from tests.support import checkpoints
 
 diffusers: Any = untyped_diffusers

@@ -9,7 +9,7 @@ from torch import nn
 
 import lorry
 from lorry.ir import Adapter, TensorRef
-from lorry.ops.base import Base
+from lorry.ops.bases.base import Base
 from tests.support.kinds import COLUMNS, ROWS
 
 NAME = "mid_block.attentions.0.transformer_blocks.0.attn1.to_q"

@@ -12,7 +12,7 @@ import torch
 
 import lorry
 from lorry.ir import Adapter
-from lorry.ops.loaders import loads
+from lorry.ops.judging.loaders import loads
 from lorry.plugin.loader import LOADS
 
 from .adapters import adapter

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import pytest
 
 import lorry
-from lorry.ops.loaders import loads
+from lorry.ops.judging.loaders import loads
 from lorry.plugin.loader import LOADS
 
 from .adapters import adapter

@@ -14,7 +14,7 @@ import torch
 import lorry
 from lorry.errors import NotRepresentable
 from lorry.ir import Adapter, Layer, ModulePath
-from lorry.ops.loaders import loads
+from lorry.ops.judging.loaders import loads
 from lorry.plugin.loader import NOT
 from tests.support.kinds import CONVOLUTION, CONVOLUTION_LAYERS, LINEAR, LINEAR_LAYERS, ROWS, Random
 

@@ -17,7 +17,7 @@ from torch import nn
 import lorry
 from lorry.errors import InvalidFile, NotRepresentable
 from lorry.ir import Adapter, Layer, ModulePath, TensorRef
-from lorry.ops.base import Base
+from lorry.ops.bases.base import Base
 from tests.support.kinds import Random
 
 from .pipelines import Toy, own_name

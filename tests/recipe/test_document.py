@@ -158,7 +158,7 @@ def test_the_files_of_one_adapter_were_told_one_by_one() -> None:
 def test_an_earlier_header_is_replayed(tmp_path: Path) -> None:
     cat = _lora(tmp_path)
     out = tmp_path / "out.safetensors"
-    from lorry.ops.recipe import known_sha256
+    from lorry.ops.headers.recipe import known_sha256
 
     listed = [{"name": cat.name, "sha256": known_sha256(cat), "weight": 0.5}]
     told = {

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import lorry
-from lorry.ops.tensor_digest import digest_of
+from lorry.ops.disk.tensor_digest import digest_of
 from lorry.plugin.host import host
 from lorry.recipe.document import RECIPE, canonical
 from lorry.recipe.reading import read_recipe

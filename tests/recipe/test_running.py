@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 import lorry
 from lorry.errors import Conflict, Incompatible, InvalidArgument, LorryWarning
-from lorry.ops import extract_layer
+from lorry.ops.extracting import layer as extract_layer
 from lorry.recipe.plan import Step
 from lorry.recipe.running import Running
 from tests.journeys.conftest import Command
@@ -44,7 +44,7 @@ output: {format: kohya, dtype: F16}
 KILLED = """
 import os, signal, sys
 recipe, out, where, calls = sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4])
-from lorry.ops import output
+from lorry.ops.disk import output
 from lorry.recipe import running
 module, name = {"before a step": (running.Running, "_do"), "before a name is given": (output, "_sync")}[where]
 do, done = getattr(module, name), []
@@ -175,7 +175,7 @@ def test_an_extraction_within_goes_on_layer_by_layer(
         finished.append(given)
         return cut(*given)
 
-    monkeypatch.setattr("lorry.ops.extract.cut_pairs", counted)
+    monkeypatch.setattr("lorry.ops.extracting.extract.cut_pairs", counted)
     assert command("run-recipe", tmp_path / "r.json", "-o", out).code == 130
     assert len(list(tmp_path.glob(".*.recipe/*/.extraction/*.safetensors"))) == 40
     finished[:] = [None] * 41

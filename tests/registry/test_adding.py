@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from lorry.cli import cli
 from lorry.errors import Conflict, LorryError, NotFound, UnknownName, VerificationFailed
-from lorry.ops.style import RECIPE_KEY
+from lorry.ops.writing.style import RECIPE_KEY
 from lorry_plugins.formats.cloneofsimo import order
 from lorry_registry import Registry
 from lorry_registry.adding.naming import named

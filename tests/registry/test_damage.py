@@ -97,7 +97,7 @@ def test_what_was_used_before_is_not_used_once_it_is_damaged(
     published: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str, cache: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("lorry.ops.known._SETTLED_NS", -1)  # as if everything had been written long ago
+    monkeypatch.setattr("lorry.ops.disk.known._SETTLED_NS", -1)  # as if everything had been written long ago
     monkeypatch.setenv("LORRY_CACHE", cache and str(tmp_path / cache))
     for _ in range(2):
         lorry.open("demo/cat")
@@ -108,7 +108,7 @@ def test_what_was_used_before_is_not_used_once_it_is_damaged(
 
 
 def test_what_did_not_change_is_hashed_once(published: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lorry.ops.known._SETTLED_NS", -1)
+    monkeypatch.setattr("lorry.ops.disk.known._SETTLED_NS", -1)
     for _ in range(2):  # making the view changes the blob's file too: it gets another name
         lorry.open("demo/cat")
     monkeypatch.setattr("lorry_registry.blobs.measure", lambda path: pytest.fail(f"{path} was read again"))

@@ -13,8 +13,8 @@ from click.testing import CliRunner
 import lorry
 from lorry.cli import cli
 from lorry.errors import Conflict, InvalidArgument, InvalidFile, LorryError, NotFound, VerificationFailed
-from lorry.ops.convert import convert
-from lorry.ops.recipe import header, recipe
+from lorry.ops.headers.recipe import header, recipe
+from lorry.ops.writing.convert import convert
 from lorry_registry import Card, Registry
 from lorry_registry.semver import Version
 

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 import lorry
 from lorry.cli import cli
 from lorry.errors import InvalidFile, LorryWarning, NotFound, VerificationFailed
-from lorry.ops.recipe import header
+from lorry.ops.headers.recipe import header
 from lorry_registry import Registry
 
 from .helpers import write_lora

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lorry.ops.hashes import hash_file
+from lorry.ops.disk.hashes import hash_file
 
 from .servers import Answer, Asked, Reply, as_json
 

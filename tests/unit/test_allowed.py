@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from lorry.errors import InvalidArgument, NotFound, UnknownName
-from lorry.ops.confined import confined, means_for
+from lorry.ops.judging.confined import confined, means_for
 from lorry.plugin.allowed import allowed
 from lorry.plugin.host import Host, host
 

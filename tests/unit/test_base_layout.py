@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from lorry.errors import UnknownName
-from lorry.ops.layout import FOLDER, Layout, layouts
-from lorry.ops.names import OWN
+from lorry.ops.bases.layout import FOLDER, Layout, layouts
+from lorry.ops.reading.names import OWN
 from lorry.plugin import BaseModel
 from lorry.plugin.host import host
 from lorry.testing.tables import filled

@@ -11,8 +11,8 @@ import torch
 import lorry
 from lorry.errors import Incompatible, InvalidFile, NotRecognised
 from lorry.ir import ModulePath
-from lorry.ops.identify import variants
-from lorry.ops.quantised import quantised
+from lorry.ops.bases.quantised import quantised
+from lorry.ops.reading.identify import variants
 from lorry.plugin.host import host
 from tests.support.files import Tensors, write
 

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from lorry.errors import InvalidArgument, InvalidFile
 from lorry.ir import TensorRef
-from lorry.ops.names import Target
-from lorry.ops.stored import Stored
+from lorry.ops.bases.stored import Stored
+from lorry.ops.reading.names import Target
 
 DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float8_e4m3fn)
 

@@ -9,7 +9,7 @@ import torch
 
 from lorry.errors import InvalidArgument
 from lorry.ir.tensor import TensorRef, torch_dtype
-from lorry.ops.cast import cast
+from lorry.ops.writing.cast import cast
 
 DTYPES = ("F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2")
 

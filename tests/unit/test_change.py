@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from lorry.errors import Incompatible, InvalidFile
 from lorry.ir import Layer, TensorRef
 from lorry.ir.tensor import torch_dtype
-from lorry.ops.change import Change
+from lorry.ops.baking.change import Change
 from lorry.plugin.host import host
 
 DTYPES = ["F64", "F32", "F16", "BF16"]

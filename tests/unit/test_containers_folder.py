@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from lorry.errors import InvalidFile, NotRepresentable
 from lorry.ir.tensor import zeros
 from lorry.ir.tensor_map import TensorMap
-from lorry.ops.files import read_file
+from lorry.ops.reading.files import read_file
 from lorry_plugins.formats.folder import read, sniff, write
 
 

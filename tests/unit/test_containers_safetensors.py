@@ -19,7 +19,7 @@ from lorry.errors import InvalidArgument, InvalidFile, NotRecognised, NotReprese
 from lorry.ir.file_sink import PIECE
 from lorry.ir.tensor import TensorRef, zeros
 from lorry.ir.tensor_map import TensorMap
-from lorry.ops.files import read_file
+from lorry.ops.reading.files import read_file
 from lorry_plugins.formats.safetensors import DTYPES, read, sniff, write
 
 DTYPES_OF_TORCH = [

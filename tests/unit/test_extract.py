@@ -16,10 +16,10 @@ from safetensors.torch import load_file, save_file
 import lorry
 from lorry.errors import Incompatible, InvalidArgument, InvalidFile, LorryError
 from lorry.ir import Adapter, TensorRef
-from lorry.ops.extract import Extraction
-from lorry.ops.extract_pairs import Forms
-from lorry.ops.names import OWN
-from lorry.ops.rank_aim import rank_aim
+from lorry.ops.extracting.extract import Extraction
+from lorry.ops.extracting.pairs import Forms
+from lorry.ops.ranks.aim import rank_aim
+from lorry.ops.reading.names import OWN
 from lorry.plugin.host import host
 from lorry.testing.strategies import examples
 from lorry.testing.tables import base_under, ruled_out, views

@@ -12,7 +12,7 @@ from blake3 import blake3
 from safetensors.torch import save, save_file
 
 from lorry.errors import InvalidFile, NotFound
-from lorry.ops.hashes import hash_file, sshs_legacy_hash
+from lorry.ops.disk.hashes import hash_file, sshs_legacy_hash
 
 MIB = 1 << 20
 EMPTY = "e3b0c442"

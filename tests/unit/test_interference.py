@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from lorry.algebra.gram import gram, norm, overlap, subspaces
 from lorry.errors import Incompatible, InvalidArgument
 from lorry.ir import Adapter, Layer, ModulePath, TensorRef
-from lorry.ops.interference import interference
-from lorry.ops.interference_plot import draw_interference
+from lorry.ops.comparing.interference import interference
+from lorry.ops.comparing.plot import draw_interference
 from lorry.plugin import Factors
 from lorry.testing import Random
 from tests.support.kinds import LINEAR_LAYERS

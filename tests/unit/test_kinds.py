@@ -12,10 +12,10 @@ from torch import nn
 import lorry
 from lorry.errors import Incompatible, InvalidFile, NotRepresentable
 from lorry.ir import Adapter, Layer, ModulePath, TensorRef
-from lorry.ops import views
-from lorry.ops.base import Base
-from lorry.ops.names import Target
-from lorry.ops.write import encode
+from lorry.ops.bases.base import Base
+from lorry.ops.reading.names import Target
+from lorry.ops.writing import views
+from lorry.ops.writing.write import encode
 from lorry.plugin import Kind
 from lorry.plugin.host import host
 from tests.support.files import KOHYA, write

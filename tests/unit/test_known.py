@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from lorry.ops.hashes import hash_file, known_hashes
-from lorry.ops.known import known
+from lorry.ops.disk.hashes import hash_file, known_hashes
+from lorry.ops.disk.known import known
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def file(tmp_path: Path) -> Path:
 def later(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let an hour pass: nobody can set a file's time of change back."""
     now = time.time_ns
-    monkeypatch.setattr("lorry.ops.known.time.time_ns", lambda: now() + 3600 * 10**9)
+    monkeypatch.setattr("lorry.ops.disk.known.time.time_ns", lambda: now() + 3600 * 10**9)
 
 
 def rewritten(path: Path) -> None:

@@ -12,9 +12,9 @@ import torch
 
 import lorry
 from lorry.ir import Adapter
-from lorry.ops.convert import convert
-from lorry.ops.loader_rules import facts_of, holds, rule_for
-from lorry.ops.loaders import Loading, command
+from lorry.ops.judging.loader_rules import facts_of, holds, rule_for
+from lorry.ops.judging.loaders import Loading, command
+from lorry.ops.writing.convert import convert
 from lorry.plugin import Loader, Rule
 from lorry.plugin.host import host
 from lorry.plugin.loader import BAKE, LOADS, NOT, WRONG
@@ -214,7 +214,7 @@ def test_the_command_that_mends_is_one_that_can_be_typed(tmp_path: Path, mend: s
 
 
 def test_every_tool_answers(tmp_path: Path) -> None:
-    from lorry.ops.loaders import loads
+    from lorry.ops.judging.loaders import loads
 
     found = {each.tool: each for each in loads(lorry.open(files.write(tmp_path / "a.safetensors", files.peft())))}
     assert list(found) == [each.title for each in TOOLS.values()]

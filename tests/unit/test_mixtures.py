@@ -20,9 +20,9 @@ from hypothesis import strategies as st
 import lorry
 from lorry.errors import NotRepresentable
 from lorry.ir import Adapter, Layer, ModulePath, TensorMap, TensorRef
-from lorry.ops.change import Change
-from lorry.ops.read import open_like
-from lorry.ops.write import encode
+from lorry.ops.baking.change import Change
+from lorry.ops.reading.read import open_like
+from lorry.ops.writing.write import encode
 from lorry.plugin import BaseModel, Dialect
 from lorry.plugin.host import host
 from lorry.testing import Random, strategies

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from lorry.errors import Conflict
-from lorry.ops.names import OWN, name_table
+from lorry.ops.reading.names import OWN, name_table
 from lorry.plugin import Component, View
 
 PARTS = ("blocks.{i}.to_q", "blocks.{i}.to_k")

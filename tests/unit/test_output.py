@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from lorry.errors import Conflict, InvalidArgument, LorryError, NotFound
-from lorry.ops.output import replacing
+from lorry.ops.disk.output import replacing
 
 Maker = Callable[[Path, str], None]
 

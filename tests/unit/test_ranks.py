@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from lorry.algebra.ranks import kept_energy, relative_error, spread, value_ratio
 from lorry.errors import InvalidArgument
-from lorry.ops.rank_aim import rank_aim
+from lorry.ops.ranks.aim import rank_aim
 
 VALUES = torch.tensor([4.0, 2.0, 1.0], dtype=torch.float64)
 NORM = float(VALUES.norm())

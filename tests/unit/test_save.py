@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 import lorry
 from lorry.errors import Conflict, InvalidArgument, InvalidFile, NotRepresentable, UnknownName, Unmapped
 from lorry.ir import Adapter, ModulePath
-from lorry.ops.style import Style, to_text
+from lorry.ops.writing.style import Style, to_text
 from tests.support.files import KOHYA, Tensors, kohya, peft, write
 
 OTHER = KOHYA.replace("to_q", "to_k")

@@ -9,7 +9,7 @@ import pytest
 import lorry
 from lorry.errors import InvalidArgument
 from lorry.ir import Adapter, ModulePath
-from lorry.ops.selection import by_module, read_selection, to_text
+from lorry.ops.merging.selection import by_module, read_selection, to_text
 from lorry.plugin.host import host
 from lorry.testing import Random
 from tests.support.kinds import LINEAR_LAYERS

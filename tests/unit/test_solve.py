@@ -12,7 +12,7 @@ import lorry
 from lorry.compose.solve import solve
 from lorry.errors import Incompatible, InvalidArgument
 from lorry.ir import Adapter, Layer, ModulePath, TensorRef
-from lorry.ops.selection import to_text
+from lorry.ops.merging.selection import to_text
 
 HERE = ModulePath("unet", "mid_block.attentions.0.transformer_blocks.0.attn1.to_q")
 THERE = HERE._replace(name=HERE.name.replace("to_q", "to_k"))

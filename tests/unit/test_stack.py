@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from lorry.errors import Incompatible, InvalidArgument
 from lorry.ir import Layer, TensorRef
-from lorry.ops.stack import flattened, folded, stack
+from lorry.ops.writing.stack import flattened, folded, stack
 from lorry_plugins.adapters.lora import LORA
 
 

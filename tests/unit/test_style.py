@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lorry.ops.style import Style, from_text, to_text
+from lorry.ops.writing.style import Style, from_text, to_text
 
 WORDS = st.text(max_size=8)
 STYLES = st.builds(

@@ -4,7 +4,7 @@ import pytest
 from blake3 import blake3
 
 from lorry.ir.tensor import TensorRef, from_bytes
-from lorry.ops.tensor_digest import tensor_digest
+from lorry.ops.disk.tensor_digest import tensor_digest
 
 DOWN = from_bytes("F16", (1, 2), b"abcd")
 UP = from_bytes("F32", (1,), b"wxyz")

@@ -10,8 +10,8 @@ import pytest
 
 import lorry
 from lorry.errors import InvalidFile
-from lorry.ops import sides
-from lorry.ops.triggers import triggers, with_triggers
+from lorry.ops.headers import sides
+from lorry.ops.headers.triggers import triggers, with_triggers
 from tests.support.files import kohya, write
 
 CARD = """---

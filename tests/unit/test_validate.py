@@ -10,8 +10,8 @@ import torch
 
 import lorry
 from lorry.ir.tensor import TensorRef, from_bytes
-from lorry.ops.findings import CHECKS, MOST, REJECT, WARN, judge
-from lorry.ops.finite import finite
+from lorry.ops.judging.findings import CHECKS, MOST, REJECT, WARN, judge
+from lorry.ops.judging.finite import finite
 from tests.support.files import KOHYA, kohya, write
 
 FLOATS = [torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.complex64]

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from lorry.errors import InvalidFile
 from lorry.ir import Layer, TensorRef
-from lorry.ops.names import Target
-from lorry.ops.views import flip, join, split
+from lorry.ops.reading.names import Target
+from lorry.ops.writing.views import flip, join, split
 from lorry_plugins.adapters.lokr import LOKR
 from lorry_plugins.adapters.lora import LORA
 

@@ -12,8 +12,8 @@ from lorry.cli import options
 from lorry.cli.output import bytes_progress, count, echo, echo_json
 
 if TYPE_CHECKING:
-    from lorry.ops.bake import Baked
-    from lorry.ops.convert_base import Rewritten
+    from lorry.ops.baking.bake import Baked
+    from lorry.ops.bases.convert import Rewritten
 
 
 @click.command("bake")
@@ -73,12 +73,12 @@ def command(
         raise click.UsageError("--base is for --undo.")
     # Two threads share the work: more within each would only wait for one another.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    from lorry.ops.bake import bake
-    from lorry.ops.base import open_base
-    from lorry.ops.output import check_outputs
-    from lorry.ops.read import open_adapter
-    from lorry.ops.recipe import keep_recipe
-    from lorry.ops.write_base import write_base
+    from lorry.ops.baking.bake import bake
+    from lorry.ops.baking.write import write_base
+    from lorry.ops.bases.base import open_base
+    from lorry.ops.disk.output import check_outputs
+    from lorry.ops.headers.recipe import keep_recipe
+    from lorry.ops.reading.read import open_adapter
 
     check_outputs({"--output": output, "--recipe": recipe_file}, force=force)
     opened = open_base(base)
@@ -117,7 +117,7 @@ def _tell(baked: Baked, done: Rewritten, *, as_json: bool) -> None:
 
 
 def _undo(baked: str, output: str, base: str | None, *, force: bool, as_json: bool) -> None:
-    from lorry.ops.undo import undo_bake
+    from lorry.ops.baking.undo import undo_bake
 
     done = undo_bake(baked, output, base=base, force=force)
     if as_json:

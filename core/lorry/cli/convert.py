@@ -13,8 +13,8 @@ from lorry.cli.output import complain, count, echo, echo_json, progress, reason
 from lorry.errors import LorryError, NotFound
 
 if TYPE_CHECKING:
-    from lorry.ops.base import Base
-    from lorry.ops.convert import Conversion
+    from lorry.ops.bases.base import Base
+    from lorry.ops.writing.convert import Conversion
 
 _SHOWN = 10
 """Approximated layers on the terminal; --json has all."""
@@ -68,10 +68,10 @@ def command(
     converted is told at the end, and the others are done. In place, a file is replaced when its successor is
     whole; where the new format has another suffix, the old file stays beside the new one.
     """
-    from lorry.ops.convert import convert
-    from lorry.ops.output import check_outputs
-    from lorry.ops.read import open_adapter
-    from lorry.ops.recipe import keep_recipe
+    from lorry.ops.disk.output import check_outputs
+    from lorry.ops.headers.recipe import keep_recipe
+    from lorry.ops.reading.read import open_adapter
+    from lorry.ops.writing.convert import convert
 
     if sum((output is not None, out_dir is not None, in_place)) != 1:
         raise click.UsageError("say where to write: -o OUTPUT, --out-dir FOLDER or --in-place")
@@ -105,7 +105,7 @@ def command(
 
 
 def _opened(base: str) -> Base:
-    from lorry.ops.base import open_base
+    from lorry.ops.bases.base import open_base
 
     return open_base(base)
 
@@ -119,8 +119,8 @@ def _batch(
     as_json: bool,
 ) -> None:
     """Convert adapters one by one; tell of the ones that could not be, and raise LorryError where there were any."""
-    from lorry.ops.batch import find, outputs
-    from lorry.ops.write import chosen
+    from lorry.ops.disk.batch import find, outputs
+    from lorry.ops.writing.write import chosen
     from lorry.plugin.host import host
 
     _, container = chosen(target, host())

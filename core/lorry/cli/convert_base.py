@@ -48,10 +48,10 @@ def command(
     BASE is a folder, a checkpoint in a single file, or a name (lorry base ls). Only names change: every tensor
     keeps its dtype and its bytes.
     """
-    from lorry.ops.base import open_base
-    from lorry.ops.convert_base import convert_base
-    from lorry.ops.output import check_outputs
-    from lorry.ops.recipe import keep_recipe
+    from lorry.ops.bases.base import open_base
+    from lorry.ops.bases.convert import convert_base
+    from lorry.ops.disk.output import check_outputs
+    from lorry.ops.headers.recipe import keep_recipe
     from lorry.plugin.host import host
 
     check_outputs({"--output": output, "--recipe": recipe_file}, force=force)

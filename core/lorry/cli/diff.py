@@ -11,7 +11,7 @@ from lorry.cli import options
 from lorry.cli.output import count, echo, echo_json, note, table
 
 if TYPE_CHECKING:
-    from lorry.ops.diff import Diff
+    from lorry.ops.comparing.diff import Diff
 
 
 @click.command("diff")
@@ -46,11 +46,11 @@ def command(
     Of two: norms, relative error and cosine of ΔW. Of more, or with --overlap or --plot: where they meet, whether they
     add up or cancel out there, and how much they share of what they read and write.
     """
-    from lorry.ops.base import open_base
-    from lorry.ops.diff import diff
-    from lorry.ops.interference import interference
-    from lorry.ops.interference_plot import draw_interference
-    from lorry.ops.read import open_adapter
+    from lorry.ops.bases.base import open_base
+    from lorry.ops.comparing.diff import diff
+    from lorry.ops.comparing.interference import interference
+    from lorry.ops.comparing.plot import draw_interference
+    from lorry.ops.reading.read import open_adapter
 
     opened = open_base(base) if base else None
     names = [first, second, *more]

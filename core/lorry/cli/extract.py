@@ -63,12 +63,12 @@ def command(
     TUNED unless --dtype says otherwise. Finished layers are kept in a folder beside OUTPUT until it is written, so
     that an extraction that was interrupted goes on where it stopped.
     """
-    from lorry.ops.base import open_base
-    from lorry.ops.extract import Extraction
-    from lorry.ops.extract_pairs import Forms
-    from lorry.ops.rank_aim import rank_aim
-    from lorry.ops.recipe import header, keep_recipe
-    from lorry.ops.write import check_name, chosen, save
+    from lorry.ops.bases.base import open_base
+    from lorry.ops.extracting.extract import Extraction
+    from lorry.ops.extracting.pairs import Forms
+    from lorry.ops.headers.recipe import header, keep_recipe
+    from lorry.ops.ranks.aim import rank_aim
+    from lorry.ops.writing.write import check_name, chosen, save
     from lorry.plugin.host import host
 
     path = Path(output)

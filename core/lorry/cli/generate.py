@@ -60,9 +60,9 @@ def command(
 
     The suffix of OUTPUT is the format of the picture. Several pictures are numbered: OUTPUT-0.png, OUTPUT-1.png …
     """
-    from lorry.ops.output import check_target, replacing
-    from lorry.ops.read import open_adapter
-    from lorry.ops.run import run
+    from lorry.ops.baking.run import run
+    from lorry.ops.disk.output import check_target, replacing
+    from lorry.ops.reading.read import open_adapter
     from lorry.plugin.backend import Request
 
     target = Path(output)

@@ -14,7 +14,7 @@ from lorry.cli.output import count, echo, echo_json, facts
 from lorry.errors import LorryError, NotRecognised
 
 if TYPE_CHECKING:
-    from lorry.ops.identify import Identity
+    from lorry.ops.reading.identify import Identity
 
 
 @click.command("identify")
@@ -28,7 +28,7 @@ def command(path: tuple[str, ...], as_json: bool, every: bool, recursive: bool) 
     Reads headers only. Exits with 5 where nothing reads it. With -r, or several PATHs, there is one line for
     each, of JSON too.
     """
-    from lorry.ops.read import identify
+    from lorry.ops.reading.read import identify
 
     first, *others = path
     if recursive or others:
@@ -72,7 +72,7 @@ def _described(found: Identity) -> dict[str, Any]:
 
 
 def _told(path: Path) -> dict[str, Any]:
-    from lorry.ops.read import identify
+    from lorry.ops.reading.read import identify
 
     found = identify(path)
     if found.best is None:
@@ -82,7 +82,7 @@ def _told(path: Path) -> dict[str, Any]:
 
 def _refusal(path: str | Path) -> LorryError:
     """Return what opening it ends in, which says what it is instead."""
-    from lorry.ops.read import open_adapter
+    from lorry.ops.reading.read import open_adapter
 
     try:
         open_adapter(path)

@@ -21,7 +21,7 @@ from lorry.ir.tensor import TensorRef
 from lorry.plugin.loader import LOADS
 
 if TYPE_CHECKING:
-    from lorry.ops.base import Base
+    from lorry.ops.bases.base import Base
 
 
 @click.command("inspect")
@@ -39,7 +39,7 @@ def command(
     PATH is a file, a folder, a reference, or all files of one adapter. Reads headers only, but for --hashes.
     With -r every PATH is another adapter, or a folder of adapters at any depth: one line each, of JSON too.
     """
-    from lorry.ops.read import SEVERAL, open_adapter
+    from lorry.ops.reading.read import SEVERAL, open_adapter
 
     if recursive:
         tell = partial(_told, base=base, layers=layers, hashes=hashes)
@@ -80,7 +80,7 @@ def command(
 
 
 def _told(path: Path, base: str | None, *, layers: bool, hashes: bool) -> dict[str, Any]:
-    from lorry.ops.read import open_adapter
+    from lorry.ops.reading.read import open_adapter
 
     return _about(open_adapter(path, base=base), layers=layers, hashes=hashes)
 
@@ -95,8 +95,8 @@ def _row(told: Mapping[str, Any]) -> tuple[str, ...]:
 
 def _about(adapter: Adapter, *, layers: bool, hashes: bool, called: str = "") -> dict[str, Any]:
     """Return all there is to say of an adapter."""
-    from lorry.ops.claims import conflicts
-    from lorry.ops.loaders import loads
+    from lorry.ops.judging.claims import conflicts
+    from lorry.ops.judging.loaders import loads
     from lorry.plugin.host import host
 
     about = describe(adapter)
@@ -129,9 +129,9 @@ def _matrix(loadings: Sequence[Mapping[str, str]]) -> None:
 
 def describe(adapter: Adapter) -> dict[str, Any]:
     """Return the facts about an adapter that a person asks first."""
-    from lorry.ops.identify import target_shapes, variants
-    from lorry.ops.training import algorithm, prediction
-    from lorry.ops.triggers import triggers
+    from lorry.ops.headers.training import algorithm, prediction
+    from lorry.ops.headers.triggers import triggers
+    from lorry.ops.reading.identify import target_shapes, variants
     from lorry.plugin.host import host
 
     stacks = [layer for each in adapter.layers.values() for layer in each]
@@ -167,15 +167,15 @@ def describe(adapter: Adapter) -> dict[str, Any]:
 
 
 def _hashes(files: Sequence[str]) -> dict[str, dict[str, str]]:
-    from lorry.ops.hashes import known_hashes
+    from lorry.ops.disk.hashes import known_hashes
 
     return {file: known_hashes(Path(file)).named() for file in files}
 
 
 def describe_base(path: str) -> dict[str, Any]:
     """Return the facts about a base model that a person asks first; raise NotRecognised for what is none."""
-    from lorry.ops.base import open_base
-    from lorry.ops.identify import variants
+    from lorry.ops.bases.base import open_base
+    from lorry.ops.reading.identify import variants
     from lorry.plugin.host import host
 
     base = open_base(path)
@@ -197,9 +197,9 @@ def describe_base(path: str) -> dict[str, Any]:
 
 def _prediction(base: Base) -> str:
     """Return what a base predicts, by the header of one of its files or the scheduler beside its components."""
-    from lorry.ops.base_files import read_weights
-    from lorry.ops.layout import FOLDER
-    from lorry.ops.training import prediction, scheduled_prediction
+    from lorry.ops.bases.files import read_weights
+    from lorry.ops.bases.layout import FOLDER
+    from lorry.ops.headers.training import prediction, scheduled_prediction
     from lorry.plugin.host import host
 
     told = (prediction(read_weights(file, host()).metadata) for file in base.files)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from lorry.compose.module_weights import ModuleWeights
     from lorry.ir.adapter import Adapter
-    from lorry.ops.base import Base
+    from lorry.ops.bases.base import Base
 
 like: Decorator = click.option(
     "--like", metavar="ADAPTER", help="Learn the weights with which the result comes closest to this one."
@@ -85,8 +85,8 @@ def learn_weights(
 
 def _like_adapter(pairs: Weighted, like: str, weights: Sequence[str], *, every: bool, base: Base | None) -> Learning:
     from lorry.compose.solve import solve
-    from lorry.ops.read import open_adapter
-    from lorry.ops.recipe import told_adapter
+    from lorry.ops.headers.recipe import told_adapter
+    from lorry.ops.reading.read import open_adapter
 
     if weights or any(weight != 1 for _, weight in pairs):
         raise InvalidArgument("--like learns the weights; give none, neither with --weights nor behind a colon")
@@ -101,7 +101,7 @@ def _like_pictures(
 ) -> Learning:
     from lorry.compose.learn import learn
     from lorry.compose.pipeline_model import PipelineModel
-    from lorry.ops.run import run
+    from lorry.ops.baking.run import run
 
     if weights:
         raise InvalidArgument("--pictures learns the weights; where to begin may stand behind a colon, not --weights")

@@ -26,7 +26,7 @@ def listing(
     One that cannot be read is told on stderr (in JSON by its line), and the others go on. Raises LorryError at
     the end where there was one, and NotFound where there is no adapter at all.
     """
-    from lorry.ops.batch import find, work
+    from lorry.ops.disk.batch import find, work
 
     found = find(paths)
     if not found:

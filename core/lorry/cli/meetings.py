@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from lorry.cli.output import columns, echo
-from lorry.ops.interference import Interference, Meeting, Pair
+from lorry.ops.comparing.interference import Interference, Meeting, Pair
 
 
 def show(found: Interference, names: Sequence[str], top: int) -> None:

@@ -13,7 +13,7 @@ from lorry.cli.output import columns, count, echo, echo_json, note, progress
 from lorry.errors import InvalidArgument
 
 if TYPE_CHECKING:
-    from lorry.ops.merge import MergedLayer
+    from lorry.ops.merging.merge import MergedLayer
 
 _SHOWN = 12
 """How many layers a report shows; --json has all."""
@@ -22,7 +22,7 @@ _SHOWN = 12
 def _list_methods(context: click.Context, _: click.Parameter, wanted: bool) -> None:
     if not wanted:
         return
-    from lorry.ops.settings import accepts
+    from lorry.ops.merging.settings import accepts
     from lorry.plugin.host import host
 
     for method in host().merge_methods().values():
@@ -89,14 +89,14 @@ def command(
     Ranks add up under sum; where a weight cannot be folded into the stored dtype without rounding, the result
     is float32, and --dtype rounds it. What has no factors becomes a full difference, or is cut to --rank.
     """
-    from lorry.ops.base import open_base
-    from lorry.ops.interference import interference
-    from lorry.ops.merge import Merging, main_dialect
-    from lorry.ops.output import check_outputs
-    from lorry.ops.read import open_adapter
-    from lorry.ops.recipe import header, keep_recipe
-    from lorry.ops.selection import to_text
-    from lorry.ops.write import save
+    from lorry.ops.bases.base import open_base
+    from lorry.ops.comparing.interference import interference
+    from lorry.ops.disk.output import check_outputs
+    from lorry.ops.headers.recipe import header, keep_recipe
+    from lorry.ops.merging.merge import Merging, main_dialect
+    from lorry.ops.merging.selection import to_text
+    from lorry.ops.reading.read import open_adapter
+    from lorry.ops.writing.write import save
 
     check_outputs({"--output": output, "--recipe": recipe_file}, force=force)
     opened = open_base(base) if base else None

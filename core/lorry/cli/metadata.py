@@ -33,7 +33,7 @@ def command() -> None:
 @options.as_json
 def show(path: str, keys: tuple[str, ...], as_json: bool) -> None:
     """Print the header of PATH, or of the KEYs alone, in full."""
-    from lorry.ops.metadata import read_metadata
+    from lorry.ops.headers.metadata import read_metadata
 
     metadata = read_metadata(path)
     if missing := [key for key in keys if key not in metadata]:
@@ -78,7 +78,7 @@ def set_(
     as_json: bool,
 ) -> None:
     """Write PATH again with entries of its header set or removed."""
-    from lorry.ops.metadata import edit, read_metadata, trigger_changes
+    from lorry.ops.headers.metadata import edit, read_metadata, trigger_changes
 
     place = _place(output, in_place=in_place)
     if not entries and not removed and not words:
@@ -113,7 +113,7 @@ def fix(
     as_json: bool,
 ) -> None:
     """Mend what the header of PATH says against its tensors: the base, the hashes; add what ModelSpec 1.0.1 wants."""
-    from lorry.ops.metadata import edit, fixes, stated_triggers, trigger_changes
+    from lorry.ops.headers.metadata import edit, fixes, stated_triggers, trigger_changes
 
     place = None if dry_run else _place(output, in_place=in_place)
     found = fixes(path)

@@ -11,7 +11,7 @@ from lorry.cli.options import Decorator
 from lorry.cli.output import columns, echo, note
 
 if TYPE_CHECKING:
-    from lorry.ops.rank_report import RankReport
+    from lorry.ops.ranks.report import RankReport
 
 _SHOWN = 12
 """Layers in the table on the terminal; the report has all."""
@@ -51,12 +51,12 @@ def tell(report: RankReport) -> None:
 
 def check(output: str, report_file: str | None, plot_file: str | None, recipe_file: str | None, *, force: bool) -> None:
     """Raise at once what writing the output, and report, plot and recipe beside it, would raise."""
-    from lorry.ops.output import check_outputs
+    from lorry.ops.disk.output import check_outputs
 
     named = {"--output": output, "--report": report_file, "--plot": plot_file, "--recipe": recipe_file}
     check_outputs(named, force=force)
     if plot_file:
-        from lorry.ops.rank_plot import check_plot
+        from lorry.ops.ranks.plot import check_plot
 
         check_plot(Path(plot_file))
 
@@ -66,11 +66,11 @@ def keep(report: RankReport, report_file: str | None, plot_file: str | None, *, 
     if report_file:
         import json
 
-        from lorry.ops.output import replacing
+        from lorry.ops.disk.output import replacing
 
         with replacing(Path(report_file), force=force) as draft:
             draft.write_text(json.dumps(report.told(), indent=1) + "\n", encoding="utf-8")
     if plot_file:
-        from lorry.ops.rank_plot import draw_ranks
+        from lorry.ops.ranks.plot import draw_ranks
 
         draw_ranks(report, plot_file, force=force)

@@ -52,13 +52,13 @@ def command(
     Layers of kinds without factors (LoHa, LoKr, full differences …) become low-rank ones; those that change a weight
     by its own size (DoRA …) need --base for that. Biases, norms and learned tokens stay as they are.
     """
-    from lorry.ops.base import open_base
-    from lorry.ops.merge import main_dialect
-    from lorry.ops.rank_aim import rank_aim
-    from lorry.ops.read import open_adapter
-    from lorry.ops.recipe import header, keep_recipe
-    from lorry.ops.resize import Resizing
-    from lorry.ops.write import check_name, chosen, save
+    from lorry.ops.bases.base import open_base
+    from lorry.ops.headers.recipe import header, keep_recipe
+    from lorry.ops.merging.merge import main_dialect
+    from lorry.ops.ranks.aim import rank_aim
+    from lorry.ops.ranks.resize import Resizing
+    from lorry.ops.reading.read import open_adapter
+    from lorry.ops.writing.write import check_name, chosen, save
     from lorry.plugin.host import host
 
     path = Path(output)

@@ -52,7 +52,7 @@ def command(path: tuple[str, ...], base: str | None, recursive: bool, as_json: b
 
 
 def _told(path: str | Path | list[str], base: str | None) -> dict[str, Any]:
-    from lorry.ops.validate import validate
+    from lorry.ops.judging.validate import validate
 
     verdict = validate(path, base=base)
     return {

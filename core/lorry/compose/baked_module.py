@@ -12,8 +12,8 @@ from torch.utils.weak import WeakIdKeyDictionary
 from lorry.compose.part import Part
 from lorry.compose.plan import Use, plan_layers
 from lorry.errors import Conflict, Incompatible, InvalidArgument
-from lorry.ops.bake import Weighted, check_understood, weighted
-from lorry.ops.change import Change
+from lorry.ops.baking.bake import Weighted, check_understood, weighted
+from lorry.ops.baking.change import Change
 from lorry.plugin.base_model import BaseModel
 from lorry.plugin.host import Host, host
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from lorry.ir.module_path import ModulePath
-from lorry.ops.selection import Selection, by_module
+from lorry.ops.merging.selection import Selection, by_module
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

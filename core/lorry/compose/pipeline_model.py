@@ -17,7 +17,7 @@ from lorry.compose.tokens import TextInput
 from lorry.errors import Incompatible, InvalidArgument, LorryError
 from lorry.ir.adapter import Adapter
 from lorry.ir.strength import checked_strength
-from lorry.ops.bake import check_understood
+from lorry.ops.baking.bake import check_understood
 from lorry.plugin.backend import Request, Step
 from lorry.plugin.host import host
 

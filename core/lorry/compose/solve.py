@@ -21,8 +21,8 @@ from lorry.compose.module_weights import ModuleWeights
 from lorry.errors import Incompatible, InvalidArgument
 from lorry.ir.adapter import Adapter
 from lorry.ir.module_path import ModulePath
-from lorry.ops.base import Base
-from lorry.ops.deltas import Deltas, Parameter, by_parameter
+from lorry.ops.bases.base import Base
+from lorry.ops.merging.deltas import Deltas, Parameter, by_parameter
 from lorry.plugin.host import Host, host
 from lorry.plugin.kind import Factors
 

@@ -113,7 +113,7 @@ class BaseModel:
     noise schedule), so that leaving them out is no loss.
     `blocks` names groups of modules as people do ("IN04"): each is a list of beginnings of "component.module".
     `dialect` is what adapters for it are mostly published in, and what new ones are written in where none is asked for.
-    `presets` names weights, in the grammar of core/lorry/ops/selection.py.
+    `presets` names weights, in the grammar of core/lorry/ops/merging/selection.py.
     `hub` are the repositories on the Hugging Face Hub that cards of adapters name: by variant, "" for the family where
     the variant is not told; without "" an adapter that does not tell it names none.
     """

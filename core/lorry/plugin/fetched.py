@@ -29,8 +29,9 @@ class Facts(NamedTuple):
     """What is said of an adapter where it was found: claims, in plain text, none of which outweighs the bytes.
 
     source: the address to record, without a password or a token in it: a URL, an AIR. base: the base model's name as
-    it stands there. hashes: by file name what is told of each file, by the names of `lorry.ops.hashes.Hashes.named`
-    ("SHA256", "AutoV2", "BLAKE3" …); whoever asked for the fetch holds them against the bytes.
+    it stands there. hashes: by file name what is told of each file, by the names of
+    `lorry.ops.disk.hashes.Hashes.named` ("SHA256", "AutoV2", "BLAKE3" …); whoever asked for the fetch holds them
+    against the bytes.
     """
 
     source: str

@@ -44,7 +44,7 @@ class Loader(NamedTuple):
 
     `layers` and `tokens` are where in its own folder the tool looks for files of adapters and of learned tokens alone:
     lorry link puts them there ("": it has no such place). `side` is the ending of the file beside them in which it
-    looks for trigger words, one that `lorry.ops.sides` writes ("": none).
+    looks for trigger words, one that `lorry.ops.headers.sides` writes ("": none).
     """
 
     name: str

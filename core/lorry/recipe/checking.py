@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from lorry.errors import LorryError
-from lorry.ops.byte_count import byte_count
-from lorry.ops.merge import check_count
-from lorry.ops.rank_aim import rank_aim
-from lorry.ops.settings import settings
-from lorry.ops.write import chosen
+from lorry.ops.disk.byte_count import byte_count
+from lorry.ops.merging.merge import check_count
+from lorry.ops.merging.settings import settings
+from lorry.ops.ranks.aim import rank_aim
+from lorry.ops.writing.write import chosen
 from lorry.plugin.host import Host
 from lorry.recipe.document import ConvertBase, Merge, Output, Ranks, Recipe, ResizeOptions
 

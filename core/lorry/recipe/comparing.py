@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from lorry.errors import LorryError, VerificationFailed
-from lorry.ops.diff import diff
-from lorry.ops.read import open_adapter
-from lorry.ops.tensor_digest import digest_of
+from lorry.ops.comparing.diff import diff
+from lorry.ops.disk.tensor_digest import digest_of
+from lorry.ops.reading.read import open_adapter
 from lorry.plugin.host import Host
 from lorry.recipe.reading import Read
 

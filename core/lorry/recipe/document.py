@@ -21,7 +21,7 @@ from pydantic import (  # noqa: TID253  this module is only loaded where recipes
     model_validator,
 )
 
-from lorry.ops.recipe import SCHEMA
+from lorry.ops.headers.recipe import SCHEMA
 from lorry.plugin.merge_method import Value
 
 MOST_INPUTS = 1000
@@ -156,7 +156,7 @@ class ConvertedOutput(Part):
 
 
 class Expected(Part):
-    """What the result must be: the digest of its tensors, see `lorry.ops.tensor_digest`."""
+    """What the result must be: the digest of its tensors, see `lorry.ops.disk.tensor_digest`."""
 
     tensor_digest: Annotated[str, Field(pattern=r"^blake3:[0-9a-f]{64}$")]
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from lorry.ops.read import SEVERAL
+from lorry.ops.reading.read import SEVERAL
 
 _SOURCES = ("tuned", "base", "like")
 

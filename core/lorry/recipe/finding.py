@@ -12,9 +12,9 @@ from typing import NamedTuple
 
 from lorry.errors import InvalidArgument, LorryError, NotFound, VerificationFailed
 from lorry.ir.frame import Published
-from lorry.ops.base import open_base
-from lorry.ops.read import SEVERAL
-from lorry.ops.recipe import known_digest, known_sha256, told_folder, told_model
+from lorry.ops.bases.base import open_base
+from lorry.ops.headers.recipe import known_digest, known_sha256, told_folder, told_model
+from lorry.ops.reading.read import SEVERAL
 from lorry.plugin.host import Host
 from lorry.recipe.document import Input, Model
 

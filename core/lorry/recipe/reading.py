@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel, ValidationError  # noqa: TID253  this module is only loaded where recipes are read
 
 from lorry.errors import Incompatible, InvalidFile
-from lorry.ops.base_files import base_files, read_weights
-from lorry.ops.read import resolve
-from lorry.ops.recipe import SCHEMA, newest
-from lorry.ops.style import RECIPE_KEY
+from lorry.ops.bases.files import base_files, read_weights
+from lorry.ops.headers.recipe import SCHEMA, newest
+from lorry.ops.reading.read import resolve
+from lorry.ops.writing.style import RECIPE_KEY
 from lorry.plugin.host import Host, host
 from lorry.recipe import document
 from lorry.recipe.document import RECIPE, Recipe

@@ -12,11 +12,11 @@ from typing import Any, NamedTuple, TypeVar
 from lorry.algebra.device import checked_device
 from lorry.errors import Conflict, Incompatible, InvalidArgument, LorryWarning, NotRepresentable
 from lorry.ir.adapter import Adapter
-from lorry.ops.base import Base, open_base
-from lorry.ops.output import check_target, remove
-from lorry.ops.read import open_adapter, opened_as
-from lorry.ops.tensor_digest import digest_of
-from lorry.ops.write import chosen
+from lorry.ops.bases.base import Base, open_base
+from lorry.ops.disk.output import check_target, remove
+from lorry.ops.disk.tensor_digest import digest_of
+from lorry.ops.reading.read import open_adapter, opened_as
+from lorry.ops.writing.write import chosen
 from lorry.plugin.host import Host, host
 from lorry.recipe.comparing import Compared, compare
 from lorry.recipe.document import Output

@@ -9,18 +9,18 @@ from typing import Any, TypeVar
 
 from lorry.errors import InvalidArgument
 from lorry.ir.adapter import Adapter
-from lorry.ops.bake import bake
-from lorry.ops.base import Base
-from lorry.ops.convert import convert
-from lorry.ops.convert_base import convert_base
-from lorry.ops.extract import Extraction
-from lorry.ops.extract_pairs import Forms
-from lorry.ops.merge import Merging, main_dialect
-from lorry.ops.rank_aim import rank_aim
-from lorry.ops.recipe import header
-from lorry.ops.resize import Resizing
-from lorry.ops.write import Saved, save
-from lorry.ops.write_base import write_base
+from lorry.ops.baking.bake import bake
+from lorry.ops.baking.write import write_base
+from lorry.ops.bases.base import Base
+from lorry.ops.bases.convert import convert_base
+from lorry.ops.extracting.extract import Extraction
+from lorry.ops.extracting.pairs import Forms
+from lorry.ops.headers.recipe import header
+from lorry.ops.merging.merge import Merging, main_dialect
+from lorry.ops.ranks.aim import rank_aim
+from lorry.ops.ranks.resize import Resizing
+from lorry.ops.writing.convert import convert
+from lorry.ops.writing.write import Saved, save
 from lorry.plugin.host import Host
 from lorry.recipe.document import Bake, Convert, ConvertBase, Extract, Merge, Ranks, Recipe, Resize
 

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from lorry.errors import NotRepresentable
 from lorry.ir import ModulePath
-from lorry.ops.identify import candidates, probe_shapes
-from lorry.ops.names import OWN, name_table
-from lorry.ops.write import encode
+from lorry.ops.reading.identify import candidates, probe_shapes
+from lorry.ops.reading.names import OWN, name_table
+from lorry.ops.writing.write import encode
 from lorry.plugin import BaseModel, Component
 from lorry.plugin.base_model import Probe
 from lorry.plugin.host import Host

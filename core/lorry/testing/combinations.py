@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import NamedTuple
 
-from lorry.ops.grammar import Grammar, compiled
+from lorry.ops.reading.grammar import Grammar, compiled
 from lorry.plugin import BaseModel, Component, Dialect, Kind
 from lorry.plugin.host import Host
 from lorry.testing.samples import forms

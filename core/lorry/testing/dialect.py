@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 import lorry
 from lorry.errors import InvalidFile, LorryError, NotRepresentable
 from lorry.ir import Adapter, TensorMap, TensorRef, Token
-from lorry.ops.files import read_file
-from lorry.ops.read import open_like
-from lorry.ops.write import Saved
+from lorry.ops.reading.files import read_file
+from lorry.ops.reading.read import open_like
+from lorry.ops.writing.write import Saved
 from lorry.plugin import BaseModel, Dialect
 from lorry.plugin.host import Host
 from lorry.testing import rivals, strategies

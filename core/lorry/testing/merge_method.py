@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 import lorry
 from lorry.ir import Adapter, Layer, ModulePath
-from lorry.ops.deltas import Deltas, by_parameter
-from lorry.ops.settings import settings
+from lorry.ops.merging.deltas import Deltas, by_parameter
+from lorry.ops.merging.settings import settings
 from lorry.plugin import MergeMethod
 from lorry.plugin.host import Host
 from lorry.testing.beside import beside

@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 from lorry.errors import NotRepresentable
 from lorry.ir import Adapter, ModulePath, TensorMap
-from lorry.ops.identify import candidates
-from lorry.ops.write import encode
+from lorry.ops.reading.identify import candidates
+from lorry.ops.writing.write import encode
 from lorry.plugin import Dialect
 from lorry.plugin.host import Host
 from lorry.testing.combinations import Combination, combinations, grammar, spells

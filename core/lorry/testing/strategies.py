@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from lorry.ir import Adapter, Layer, ModulePath, TensorRef, Token
 from lorry.ir.tensor import BITS, from_bytes
-from lorry.ops.base import Base
+from lorry.ops.bases.base import Base
 from lorry.plugin import BaseModel, Component, Kind
 from lorry.testing.samples import Form, Random, Shape, forms, told
 from lorry.testing.tables import base_with, filled, ruled_out, shape

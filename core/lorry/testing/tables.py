@@ -10,9 +10,9 @@ from pathlib import Path
 import torch
 
 from lorry.ir import Adapter, ModulePath, TensorRef
-from lorry.ops.base import Base
-from lorry.ops.identify import target_shapes
-from lorry.ops.names import OWN
+from lorry.ops.bases.base import Base
+from lorry.ops.reading.identify import target_shapes
+from lorry.ops.reading.names import OWN
 from lorry.plugin import BaseModel, Component, View
 from lorry.plugin.host import host
 

@@ -17,7 +17,7 @@ from lorry.errors import InvalidFile, NotRecognised, NotRepresentable
 from lorry.ir.file_source import FileSource
 from lorry.ir.tensor import TensorRef
 from lorry.ir.tensor_map import TensorMap
-from lorry.ops.files import inside, read_file
+from lorry.ops.reading.files import inside, read_file
 from lorry.plugin import Container, hookimpl
 from lorry.plugin.host import host
 

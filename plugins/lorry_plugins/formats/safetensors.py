@@ -20,7 +20,7 @@ from lorry.ir.file_sink import write_file
 from lorry.ir.file_source import FileSource
 from lorry.ir.tensor import BITS, Segment, TensorRef
 from lorry.ir.tensor_map import TensorMap
-from lorry.ops.files import looks_like
+from lorry.ops.reading.files import looks_like
 from lorry.plugin import Container, hookimpl
 
 LORRY_API = 1

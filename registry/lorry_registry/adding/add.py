@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from lorry.errors import Conflict, InvalidArgument, LorryError, LorryWarning, VerificationFailed
-from lorry.ops.files import is_container, is_program
-from lorry.ops.findings import REJECT, WARN
-from lorry.ops.output import remove
+from lorry.ops.disk.output import remove
+from lorry.ops.judging.findings import REJECT, WARN
+from lorry.ops.reading.files import is_container, is_program
 from lorry.plugin.fetched import PART, Facts, Limits
 from lorry.plugin.host import host
 from lorry_registry import durable
@@ -187,7 +187,7 @@ def _room(store: LocalStore, origin: Origin) -> Iterator[Path]:
 
 def _looked_up(files: Sequence[Path], facts: Facts, limits: Limits) -> Facts:
     """Return what a store knows of a file by its hashes; what side files say stands where none knows it."""
-    from lorry.ops.hashes import hash_file
+    from lorry.ops.disk.hashes import hash_file
 
     for store in [each for each in host().stores().values() if each.look_up]:
         module, _, attribute = store.look_up.partition(":")

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from lorry.errors import LorryError, NotRepresentable
-from lorry.ops.confined import confined, means_for
-from lorry.ops.read import open_adapter
-from lorry.ops.write import save
+from lorry.ops.judging.confined import confined, means_for
+from lorry.ops.reading.read import open_adapter
+from lorry.ops.writing.write import save
 from lorry.plugin.host import host
 
 CONTAINER = "safetensors"

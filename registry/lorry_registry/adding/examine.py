@@ -6,11 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from lorry.errors import LorryError
-from lorry.ops.files import is_container, is_program
-from lorry.ops.findings import ACCEPT, REJECT, WARN, Finding
-from lorry.ops.identify import claimed_base
-from lorry.ops.read import open_adapter
-from lorry.ops.validate import validate
+from lorry.ops.judging.findings import ACCEPT, REJECT, WARN, Finding
+from lorry.ops.judging.validate import validate
+from lorry.ops.reading.files import is_container, is_program
+from lorry.ops.reading.identify import claimed_base
+from lorry.ops.reading.read import open_adapter
 from lorry.plugin.fetched import Facts
 from lorry.plugin.host import Host, host
 from lorry_registry.adding.convert import converted
@@ -66,7 +66,7 @@ def _lies(files: Sequence[Path], facts: Facts) -> Iterator[Finding]:
         told = {name: digits.lower() for name, digits in facts.hashes.get(file.name, {}).items()}
         if not told:
             continue
-        from lorry.ops.hashes import hash_file
+        from lorry.ops.disk.hashes import hash_file
 
         have = hash_file(file).named()
         for name, digits in told.items():

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lorry.errors import InvalidFile, LorryError, UnknownName, VerificationFailed
-from lorry.ops import sides
-from lorry.ops.batch import find
-from lorry.ops.companions import companions
-from lorry.ops.files import inside, is_program
-from lorry.ops.findings import REJECT
-from lorry.ops.read import open_adapter
-from lorry.ops.validate import validate
+from lorry.ops.disk.batch import find
+from lorry.ops.headers import sides
+from lorry.ops.judging.findings import REJECT
+from lorry.ops.judging.validate import validate
+from lorry.ops.reading.companions import companions
+from lorry.ops.reading.files import inside, is_program
+from lorry.ops.reading.read import open_adapter
 from lorry.plugin.fetched import Facts, Fetched, Limits
 from lorry.plugin.host import Host
 from lorry.plugin.store import Store

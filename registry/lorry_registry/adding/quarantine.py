@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from lorry.errors import InvalidArgument, NotFound, VerificationFailed
-from lorry.ops.findings import ACCEPT, REJECT, Finding
-from lorry.ops.output import remove
+from lorry.ops.disk.output import remove
+from lorry.ops.judging.findings import ACCEPT, REJECT, Finding
 from lorry.plugin.fetched import Facts
 from lorry_registry import durable
 from lorry_registry.layout import Layout

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from lorry.errors import InvalidArgument, InvalidFile, NotFound, VerificationFailed
-from lorry.ops.output import check_target, replacing
+from lorry.ops.disk.output import check_target, replacing
 from lorry_registry.ancestry import ancestry
 from lorry_registry.bundle.bundle import Bundle, open_bundle
 from lorry_registry.manifest import Manifest

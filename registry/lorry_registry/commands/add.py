@@ -61,7 +61,7 @@ def command(
     --in-place nothing is copied: a file that was moved or changed since is found out, and never used. Exit 8 unless
     everything is in.
     """
-    from lorry.ops.byte_count import byte_count
+    from lorry.ops.disk.byte_count import byte_count
     from lorry.plugin.fetched import Limits
     from lorry_registry import Registry
     from lorry_registry.adding.add import Wishes

@@ -23,7 +23,7 @@ def add(name: str, path: str, force: bool, as_json: bool) -> None:
     from pathlib import Path
 
     from lorry.errors import Conflict
-    from lorry.ops.base import open_base
+    from lorry.ops.bases.base import open_base
     from lorry_registry import Registry
 
     if owner := _owner(name):

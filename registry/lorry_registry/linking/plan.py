@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from lorry.errors import Incompatible, LorryWarning
-from lorry.ops import sides
-from lorry.ops.convert import convert
-from lorry.ops.loader_rules import UNTOLD, facts_of, rule_for
-from lorry.ops.read import open_adapter
-from lorry.ops.write import chosen
+from lorry.ops.headers import sides
+from lorry.ops.judging.loader_rules import UNTOLD, facts_of, rule_for
+from lorry.ops.reading.read import open_adapter
+from lorry.ops.writing.convert import convert
+from lorry.ops.writing.write import chosen
 from lorry.plugin.host import host
 from lorry.plugin.loader import BAKE, LOADS, Loader
 from lorry_registry.blobs import Content, measure

@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 from lorry.errors import Incompatible, InvalidArgument, LorryError, LorryWarning, NotFound, UpstreamFailed
-from lorry.ops.hashes import Hashes
+from lorry.ops.disk.hashes import Hashes
 from lorry.plugin.fetched import Facts, Fetched, Limits
 from lorry_registry.sources.air import Air
 from lorry_registry.sources.civitai_facts import TYPES, facts, hashes_of, table, tables, text

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lorry.ops import sides
+from lorry.ops.headers import sides
 from lorry.plugin.fetched import Facts
 from lorry_registry.sources.air import Air
 from lorry_registry.sources.plain import plain

@@ -13,7 +13,7 @@ import yaml
 import lorry
 from lorry.errors import NotRepresentable
 from lorry.ir import Layer, ModulePath, TensorRef
-from lorry.ops.convert import convert
+from lorry.ops.writing.convert import convert
 from lorry.plugin.host import host
 from lorry_registry import Card, Registry
 from lorry_registry.remotes.hub.contents import DIFFUSERS, Wishes, base_repository, contents, left_behind

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import lorry
 from lorry.errors import NotRepresentable
 from lorry.ir import Adapter, ModulePath
-from lorry.ops.write import encode
+from lorry.ops.writing.write import encode
 from lorry.plugin import Dialect, Kind
 from lorry.plugin.host import Host
 from lorry.testing import strategies

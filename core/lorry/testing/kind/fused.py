@@ -10,8 +10,8 @@ import torch
 
 from lorry.errors import Incompatible
 from lorry.ir import Layer, TensorRef
-from lorry.ops import views
-from lorry.ops.names import Target
+from lorry.ops.reading.names import Target
+from lorry.ops.writing import views
 from lorry.testing.kind.trial import ROUNDED, Trial
 from lorry.testing.laws import close, expect
 

@@ -9,7 +9,7 @@ import torch
 
 from lorry.errors import Incompatible
 from lorry.ir import Adapter, Layer, ModulePath, TensorRef
-from lorry.ops.base import Base
+from lorry.ops.bases.base import Base
 from lorry.plugin import Kind
 from lorry.plugin.host import Host
 from lorry.testing.samples import told

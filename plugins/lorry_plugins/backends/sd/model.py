@@ -12,7 +12,7 @@ from lorry.compose.denoising import diffusion_error
 from lorry.compose.pipeline_folder import open_pipeline, pipeline_class
 from lorry.compose.pipeline_model import PipelineModel
 from lorry.errors import Incompatible, InvalidArgument
-from lorry.ops.base import open_base
+from lorry.ops.bases.base import open_base
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor

@@ -159,7 +159,7 @@ def _pulled(registry: Any, reference: str, folder: Path) -> tuple[list[Path], St
 
 def _merged(pulled: Sequence[lorry.Adapter], target: Path) -> Step:
     """Merge by sum, and measure the result against the sum itself: all layers side by side, weights in the scale."""
-    from lorry.ops.recipe import header, recipe
+    from lorry.ops.headers.recipe import header, recipe
 
     adapters = list(zip(pulled, WEIGHTS, strict=True))
     told = header(recipe("merge", adapters, {"method": "sum"}, format="kohya"))
@@ -179,7 +179,7 @@ def _merged(pulled: Sequence[lorry.Adapter], target: Path) -> Step:
 
 
 def _baked(adapter: lorry.Adapter, target: Path) -> Step:
-    from lorry.ops.write_base import write_base
+    from lorry.ops.baking.write import write_base
 
     baked = lorry.bake(lorry.open_base(BASE), [adapter])
     write_base(baked, target, force=True)

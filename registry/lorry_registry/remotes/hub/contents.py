@@ -17,11 +17,11 @@ from typing import NamedTuple
 
 from lorry.errors import Incompatible, InvalidFile, LorryWarning, MissingExtra
 from lorry.ir import Adapter
-from lorry.ops.convert import convert
-from lorry.ops.identify import target_shapes, variants
-from lorry.ops.loaders import loads
-from lorry.ops.read import open_adapter
-from lorry.ops.write import chosen
+from lorry.ops.judging.loaders import loads
+from lorry.ops.reading.identify import target_shapes, variants
+from lorry.ops.reading.read import open_adapter
+from lorry.ops.writing.convert import convert
+from lorry.ops.writing.write import chosen
 from lorry.plugin.host import Host, host
 from lorry.plugin.loader import LOADS
 from lorry_registry.manifest import Manifest

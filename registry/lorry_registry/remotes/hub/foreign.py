@@ -11,8 +11,8 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
 from lorry.errors import InvalidArgument, InvalidFile, LorryError, LorryWarning, NotFound, UpstreamFailed
-from lorry.ops import sides
-from lorry.ops.read import SEVERAL
+from lorry.ops.headers import sides
+from lorry.ops.reading.read import SEVERAL
 from lorry.plugin.fetched import Facts, Fetched, Limits
 from lorry.plugin.host import host
 from lorry_registry.remotes.hub.address import HubAddress

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from lorry.errors import Conflict, InvalidArgument, InvalidFile, NotFound, VerificationFailed
-from lorry.ops.write import chosen
+from lorry.ops.writing.write import chosen
 from lorry.plugin.host import host
 from lorry_registry.blobs import measure
 from lorry_registry.manifest import Manifest

@@ -1,0 +1,1 @@
+"""Base models on disk: every tensor by our own name, in any layout."""

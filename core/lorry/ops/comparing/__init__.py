@@ -1,0 +1,1 @@
+"""What adapters do, held against one another."""

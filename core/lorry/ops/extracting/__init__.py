@@ -1,0 +1,1 @@
+"""An adapter of what a fine-tune changed."""

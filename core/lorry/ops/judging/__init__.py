@@ -1,0 +1,1 @@
+"""Whether a file may be let in, and who will load it."""
