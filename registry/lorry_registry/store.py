@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -144,22 +144,35 @@ class LocalStore:
         reference, digest = manifest.reference, manifest.digest()
         records, version = self.records(reference), reference.exact()
         self.refuse_other(manifest)
-        try:
-            for file in manifest.files:
-                self.blobs.add(drafts[file.path], Content(file.sha256, file.size))
-            self.blobs.add_bytes(manifest.to_bytes())
-            new = records.commit(version, digest)
-        except OSError as error:
-            if records.digest(version) != digest:
-                raise LorryError(
-                    f"{reference} was not published, nothing is changed: {durable.reason(error)}"
+        with self._telling_if_interrupted(manifest):
+            try:
+                for file in manifest.files:
+                    self.blobs.add(drafts[file.path], Content(file.sha256, file.size))
+                self.blobs.add_bytes(manifest.to_bytes())
+                new = records.commit(version, digest)
+            except OSError as error:
+                if records.digest(version) != digest:
+                    raise LorryError(
+                        f"{reference} was not published, nothing is changed: {durable.reason(error)}"
+                    ) from error
+                raise PublishIncomplete(
+                    f"published {reference}, but the disk did not confirm it ({durable.reason(error)}); "
+                    "publish it again"
                 ) from error
-            raise PublishIncomplete(
-                f"published {reference}, but the disk did not confirm it ({durable.reason(error)}); publish it again"
-            ) from error
-        self.refuse_other(manifest)
-        self._follow_up(reference, digest, aliases)
-        return new
+            self.refuse_other(manifest)
+            self._follow_up(reference, digest, aliases)
+            return new
+
+    @contextmanager
+    def _telling_if_interrupted(self, manifest: Manifest) -> Iterator[None]:
+        """Tell whoever interrupts a publish with Ctrl-C that it came too late, where the version stands already."""
+        try:
+            yield
+        except KeyboardInterrupt as error:
+            reference = manifest.reference
+            if self.records(reference).digest(reference.exact()) == manifest.digest():
+                error.add_note(f"{reference} is published; publish it again, for its log and aliases may lack it")
+            raise
 
     def refuse_other(self, manifest: Manifest) -> None:
         """Raise Conflict where the version is taken by another manifest; it names the version that this could be."""

@@ -16,6 +16,7 @@ from lorry.errors import Conflict, InvalidArgument, InvalidFile, LorryError, Not
 from lorry.ops.headers.recipe import header, recipe
 from lorry.ops.writing.convert import convert
 from lorry_registry import Card, Registry
+from lorry_registry.records import Records
 from lorry_registry.semver import Version
 
 from .helpers import RANK, STEM, WIDTH, write_lora
@@ -336,3 +337,23 @@ def test_a_licence_that_spdx_does_not_know_is_refused(registry: Registry, lora: 
     with pytest.raises(InvalidArgument, match="'open rail' is no licence that SPDX knows .* LicenseRef-open-rail, or"):
         registry.publish("demo/cat@1.0.0", [lora], card=Card(license="open rail"))
     assert registry.ls() == []
+
+
+@pytest.mark.parametrize(("step", "stands"), [("commit", 1), ("log_publish", 1), ("digest", 0)])
+def test_who_interrupts_a_publish_too_late_is_told_that_it_stands(
+    registry: Registry, lora: Path, monkeypatch: pytest.MonkeyPatch, step: str, stands: int
+) -> None:
+    real = getattr(Records, step)
+
+    def interrupted(*arguments: object) -> None:
+        monkeypatch.undo()
+        real(*arguments)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Records, step, interrupted)
+    with pytest.raises(KeyboardInterrupt) as caught:
+        registry.publish("demo/cat@1.0.0", [lora])
+    told = getattr(caught.value, "__notes__", [])
+    assert [note for note in told if "demo/cat@1.0.0 is published" in note] == told
+    assert len(told) == stands
+    assert len(list(registry.ls())) == stands
