@@ -244,6 +244,15 @@ def test_what_is_no_source_says_so(tmp_path: Path) -> None:
         assert type(lorry("add", source).exception) is error
 
 
+def test_a_folder_without_an_adapter_says_so(registry: Registry, tmp_path: Path) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    result = lorry("add", write_lora(tmp_path / "cat.safetensors"), empty)
+    assert isinstance(result.exception, NotFound)
+    assert f"{empty} holds no adapter" in str(result.exception)
+    assert not list(registry.ls())
+
+
 @pytest.mark.parametrize(
     ("title", "reference"),
     [

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lorry.errors import InvalidFile, LorryError, UnknownName, VerificationFailed
+from lorry.errors import InvalidFile, LorryError, NotFound, UnknownName, VerificationFailed
 from lorry.ops.disk.batch import find
 from lorry.ops.headers import sides
 from lorry.ops.judging.findings import REJECT
@@ -110,8 +110,8 @@ Origin = Local | Remote
 def origins(sources: Sequence[str], plugins: Host, limits: Limits, *, together: bool) -> Iterator[Origin]:
     """Yield where every adapter among `sources` comes from: addresses, files, and below folders every adapter.
 
-    `together` says that all paths are the files of one. Raises NotFound for what is neither a path nor an address,
-    and UnknownName for an address that no store fetches.
+    `together` says that all paths are the files of one. Raises NotFound for what is neither a path nor an address
+    and for a folder without an adapter, and UnknownName for an address that no store fetches.
     """
     stores = [each for each in plugins.stores().values() if each.fetch]
     fetching = {scheme: each for each in stores for scheme in each.schemes}
@@ -130,7 +130,10 @@ def origins(sources: Sequence[str], plugins: Host, limits: Limits, *, together: 
         return
     for path in paths:
         seen: set[Path] = set()
-        for found in find([path], plugins):
+        there = list(find([path], plugins))
+        if not there:
+            raise NotFound(f"{path} holds no adapter; name the folder or the file that is one")
+        for found in there:
             if found not in seen:
                 # Of several files that make up one adapter by their names, all come at once.
                 group = (found, *companions(found, plugins)) if path.is_dir() else (found,)

@@ -98,8 +98,6 @@ def _tell(outcomes: Sequence[Outcome], *, as_json: bool) -> None:
         headings = ("outcome", "as", "source", "why")
         rows = [(each.outcome, each.reference or each.id, each.source, _why(each, _LONGEST)) for each in outcomes]
         columns(headings, rows)
-    elif not outcomes:
-        note("no adapter is there")
 
 
 def _told(outcome: Outcome) -> dict[str, Any]:
