@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection
-from contextlib import suppress
 from pathlib import Path
 
 from lorry.errors import VerificationFailed
@@ -40,15 +39,24 @@ def version_files(store: LocalStore, resolved: Resolved, verified: Collection[st
 
 
 def file_of_digest(store: LocalStore, sha256: str) -> Path | None:
-    """Return a file of these bytes, of any version that holds it and is whole, yanked or not; None where none does."""
+    """Return a file of these bytes, of any version that holds it and is whole, yanked or not; None where none does.
+
+    Raises VerificationFailed where versions hold it, and all of them are damaged.
+    """
     from lorry_registry.index import find_file
 
+    damage: VerificationFailed | None = None
     for reference, manifest in find_file(store, sha256):
         resolved = Resolved(reference, manifest)
-        with suppress(VerificationFailed):
+        try:
             names = [file.path for file in store.manifest(resolved).files if file.sha256 == sha256]
             adapter_files(store, resolved)
+        except VerificationFailed as error:
+            damage = damage or error
+        else:
             return store.layout.scratch.views / manifest / names[0]
+    if damage:
+        raise damage
     return None
 
 

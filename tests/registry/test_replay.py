@@ -76,6 +76,17 @@ def test_yanked_parents_are_found_by_their_digest(family: Registry) -> None:
     assert family.replay("demo/both").exact
 
 
+def test_a_damaged_parent_is_called_damaged_and_found_elsewhere(
+    family: Registry, files: dict[str, Path], tmp_path: Path
+) -> None:
+    blob = family.store.blobs.path(family.manifest("demo/ink").files[0].sha256)
+    blob.unlink()
+    with pytest.raises(VerificationFailed, match=r"demo/ink@1\.0\.0: .*missing"):
+        family.replay("demo/both")
+    write_lora(files["ink"], 1)
+    assert family.replay("demo/both", find_in=[tmp_path]).exact
+
+
 def test_a_parent_from_elsewhere_is_named_by_its_digest_and_may_be_given(
     registry: Registry, files: dict[str, Path], tmp_path: Path
 ) -> None:

@@ -143,15 +143,25 @@ class Finder:
         return found
 
     def _by_digest(self, name: str, digest: str) -> tuple[Path, str] | None:
+        """Return a file of this digest, and where it was; raise VerificationFailed where it is only found damaged."""
+        damage: VerificationFailed | None = None
         algorithm, _, digits = digest.partition(":")
         if algorithm == "sha256":
             stores = [(self.stored, "the registry")]
             stores += [(each.file, each.title) for each in self.plugins.stores().values()]
             for ask, where in stores:
-                if path := ask(digits):
+                try:
+                    path = ask(digits)
+                except VerificationFailed as error:
+                    damage = damage or error
+                    continue
+                if path:
                     return path, where
         alike = sorted(self._candidates, key=lambda path: path.name != name)
-        return next(((path, str(path)) for path in alike if _is(path, digest)), None)
+        found = next(((path, str(path)) for path in alike if _is(path, digest)), None)
+        if damage and not found:
+            raise damage
+        return found
 
     @cached_property
     def _candidates(self) -> list[Path]:
