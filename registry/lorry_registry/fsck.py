@@ -13,16 +13,22 @@ from lorry_registry.hub import housekeeping as hub
 from lorry_registry.index import is_right
 from lorry_registry.records import Records
 from lorry_registry.reference import Alias, Reference
+from lorry_registry.remotes.transfer import LARGEST_MANIFEST
 from lorry_registry.semver import Version
 from lorry_registry.store import LocalStore, Resolved
 
 
 class Fault(NamedTuple):
-    """One thing that is not as it should be; `content` is what must stand at the blob, where one is at fault."""
+    """One thing that is not as it should be.
+
+    content: what must stand at the blob, where one is at fault. manifest: the sha256 of a manifest that is at fault,
+    whose size nothing tells.
+    """
 
     where: str
     what: str
     content: Content | None = None
+    manifest: str = ""
 
 
 def check(store: LocalStore) -> Iterator[Fault]:
@@ -41,10 +47,13 @@ def check(store: LocalStore) -> Iterator[Fault]:
 def _faults(store: LocalStore) -> Iterator[Fault]:
     holders: dict[Content, list[str]] = {}
     for reference in store.published():
+        digest = ""
         try:
-            manifest = store.manifest(store.resolve(reference))
+            resolved = store.resolve(reference)
+            digest = resolved.digest
+            manifest = store.manifest(resolved)
         except LorryError as error:
-            yield Fault(str(reference), str(error))
+            yield Fault(str(reference), str(error), manifest="" if _readable(store, digest) else digest)
             continue
         for file in manifest.files:
             holders.setdefault(Content(file.sha256, file.size), []).append(f"{reference}: {file.path}")
@@ -62,11 +71,20 @@ def _faults(store: LocalStore) -> Iterator[Fault]:
         yield from _records(store, adapter)
 
 
+def _readable(store: LocalStore, sha256: str) -> bool:
+    """Tell whether a blob's bytes are right; what is wrong with them as a manifest, no other bytes mend."""
+    try:
+        return not sha256 or bool(store.blobs.read(sha256))
+    except VerificationFailed:
+        return False
+
+
 def repair(store: LocalStore, faults: Iterable[Fault], places: Sequence[Path]) -> tuple[Fault, ...]:
     """Put intact bytes in place of damaged and missing blobs, from files anywhere below `places` and from views.
 
     Records of versions that are damaged or gone are written anew, where the log and the manifest tell what they were.
-    Returns the faults that were mended. Files are told by size and sha256, never by name.
+    Returns the faults that were mended. Files are told by size and sha256, manifests by sha256 alone, never by name;
+    what a manifest that is whole again names is looked at by the next `check`.
     """
     store.layout.prepare()
     faults = tuple(faults)
@@ -74,13 +92,16 @@ def repair(store: LocalStore, faults: Iterable[Fault], places: Sequence[Path]) -
     for fault in faults:
         if fault.content:
             wanted.setdefault(fault.content.size, {})[fault.content.sha256] = fault
+    manifests = {fault.manifest: fault for fault in faults if fault.manifest}
     mended: list[Fault] = []
     for path in _files([*places, store.layout.views]):
-        found = wanted.get(path.stat().st_size)
+        size = path.stat().st_size
+        found = wanted.get(size, {}) | (manifests if size <= LARGEST_MANIFEST else {})
         match = found.get(measure(path).sha256) if found else None
         if match and match not in mended and _mend(store, path, match):
             mended.append(match)
-    return *mended, *(fault for fault in faults if not fault.content and _restore(store, fault.where))
+    records = (fault for fault in faults if not fault.content and fault not in mended)
+    return *mended, *(fault for fault in records if _restore(store, fault.where))
 
 
 def _records(store: LocalStore, adapter: Reference) -> Iterator[Fault]:
@@ -143,7 +164,7 @@ def _restore(store: LocalStore, where: str) -> bool:
 def _mend(store: LocalStore, path: Path, fault: Fault) -> bool:
     with durable.draft(store.layout.drafts) as draft:
         content = copy(path, draft, durable.READ_ONLY)
-        if content != fault.content:  # it changed meanwhile
+        if content != fault.content and content.sha256 != fault.manifest:  # it changed meanwhile
             return False
         store.blobs.add(draft, content)
     return True

@@ -110,6 +110,20 @@ def test_damaged_files_are_mended_from_anywhere(
     assert published.verify("demo/cat")
 
 
+@pytest.mark.parametrize("lost", [False, True], ids=["damaged", "missing"])
+def test_a_manifest_is_mended_from_anywhere(lost: bool, published: Registry, tmp_path: Path) -> None:  # noqa: FBT001  a case
+    manifest = published.store.blobs.path(published.resolve("demo/cat").digest)
+    kept = tmp_path / "elsewhere" / "called otherwise"
+    kept.parent.mkdir()
+    kept.write_bytes(manifest.read_bytes())
+    damage_the_manifest(published)
+    if lost:
+        manifest.unlink()
+    told = json.loads(CliRunner().invoke(cli, ["fsck", "--from", str(kept.parent), "--json"]).stdout)
+    assert [len(told[name]) for name in ("faults", "mended", "left")] == [1, 1, 0]
+    assert published.verify("demo/cat")
+
+
 def test_a_damaged_file_of_several_versions_is_one_fault(published: Registry, lora: Path) -> None:
     for version in ("1.0.1", "1.0.2"):
         published.publish(f"demo/cat@{version}", [lora], card=Card(title=version))
