@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from lorry_registry import Registry
-from tests.support.hub_server import hub_server
+from tests.support.hub_server import ALICE, hub_server
 
 from .calls import REPOSITORY, Client, commit, file, head, line, upload
 
@@ -27,6 +27,20 @@ def test_bytes_that_are_not_the_announced_ones_are_not_kept(made: Client, regist
     assert commit(made, line("lfsFile", path="w.bin", oid=oid, algo="sha256", size=len(data))).status == 400
     assert upload(made, data).status == 200
     assert commit(made, line("lfsFile", path="w.bin", oid=oid, algo="sha256", size=len(data))).status == 200
+
+
+def test_a_branch_with_a_slash_is_refused_by_name(made: Client) -> None:
+    for method, path in (("POST", "branch"), ("DELETE", "branch"), ("DELETE", "tag")):
+        refused = made(method, f"{REPOSITORY}/{path}/feature%2Fcat", token=ALICE)
+        assert (refused.status, "revision 'feature/cat' is not valid" in refused.json["error"]) == (400, True)
+    refused = commit(made, file("a.txt"), branch="feature%2Fcat")
+    assert (refused.status, "revision 'feature/cat' is not valid" in refused.json["error"]) == (400, True)
+
+
+def test_a_revision_with_a_slash_is_one_that_is_not_there(made: Client) -> None:
+    for path in ("revision/feature%2Fcat", "commits/refs%2Fpr%2F1"):
+        missing = made("GET", f"{REPOSITORY}/{path}")
+        assert (missing.status, missing.headers["x-error-code"]) == (404, "RevisionNotFound")
 
 
 def test_of_sixteen_commits_on_one_parent_exactly_one_goes_in(made: Client) -> None:

@@ -33,7 +33,7 @@ def refs(repository: Readable) -> dict[str, Any]:
     return {"branches": branches, "converts": [], "tags": tags, "pullRequests": []}
 
 
-@router.get("/commits/{revision}")
+@router.get("/commits/{revision:path}")
 def commits(repository: Readable, commit: AtRevision) -> list[dict[str, Any]]:
     """List a commit and those before it."""
     return [told_commit(each) for each in repository.history(commit.id)]
@@ -51,7 +51,7 @@ def tree(
     return _with_last_commits(repository, commit, found) if expand else found
 
 
-@router.post("/paths-info/{revision}")
+@router.post("/paths-info/{revision:path}")
 async def paths_info(request: Request, repository: Readable, commit: AtRevision) -> list[dict[str, Any]]:
     """Tell some files and folders of a commit; those that are not there are left out."""
     asked = await _asked(request)

@@ -56,7 +56,7 @@ def info(repository: Readable, request: Request) -> dict[str, Any]:
     return told_repository(repository, commit, blobs="blobs" in request.query_params)
 
 
-@router.get("/api/models/{namespace}/{name}/revision/{revision}")
+@router.get("/api/models/{namespace}/{name}/revision/{revision:path}")
 def info_at(repository: Readable, commit: AtRevision, request: Request) -> dict[str, Any]:
     """Tell a repository as a revision has it."""
     return told_repository(repository, commit, blobs="blobs" in request.query_params)

@@ -50,7 +50,7 @@ class NewBranch(BaseModel):
     startingPoint: str = MAIN  # noqa: N815  the protocol's name
 
 
-@router.post("/preupload/{revision}")
+@router.post("/preupload/{revision:path}")
 def preupload(told: Preupload, _: Writable, at: AtRevision) -> dict[str, Any]:
     """Tell how each file is to be sent, and what is there in its place: clients do not send what is the same."""
     ignored = [line.strip() for line in told.gitIgnore.splitlines() if line.strip() and not line.startswith("#")]
@@ -62,7 +62,7 @@ async def body(request: Request) -> bytes:
     return await request.body()
 
 
-@router.post("/commit/{branch}")
+@router.post("/commit/{branch:path}")
 def make_commit(  # noqa: PLR0913, PLR0917  what a commit is given
     branch: str,
     repository: Writable,
@@ -86,7 +86,7 @@ def make_commit(  # noqa: PLR0913, PLR0917  what a commit is given
     }
 
 
-@router.post("/tag/{revision}")
+@router.post("/tag/{revision:path}")
 def make_tag(told: NewTag, repository: Writable, at: AtRevision) -> dict[str, Any]:
     """Make a tag, which publishes a version where the commit holds one."""
     if not create_tag(repository, check_revision(told.tag), at):
@@ -94,7 +94,7 @@ def make_tag(told: NewTag, repository: Writable, at: AtRevision) -> dict[str, An
     return {}
 
 
-@router.delete("/tag/{tag}")
+@router.delete("/tag/{tag:path}")
 def delete_tag(tag: str, repository: Writable) -> dict[str, Any]:
     """Take a tag away, unless it is a version's."""
     tag = check_revision(tag)
@@ -105,7 +105,7 @@ def delete_tag(tag: str, repository: Writable) -> dict[str, Any]:
     return {}
 
 
-@router.post("/branch/{branch}")
+@router.post("/branch/{branch:path}")
 def make_branch(branch: str, repository: Writable, told: NewBranch | None = None) -> dict[str, Any]:
     """Make a branch."""
     branch = check_revision(branch)
@@ -118,7 +118,7 @@ def make_branch(branch: str, repository: Writable, told: NewBranch | None = None
     return {}
 
 
-@router.delete("/branch/{branch}")
+@router.delete("/branch/{branch:path}")
 def delete_branch(branch: str, repository: Writable) -> dict[str, Any]:
     """Take a branch away."""
     branch = check_revision(branch)
