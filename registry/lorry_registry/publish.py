@@ -91,7 +91,10 @@ def drafted(  # noqa: PLR0913  what a version is made of
                 card, kept = _completed(store, reference, card, adapter, foreign=foreign)
                 manifest = _describe(reference, adapter, copies=copies, contents=contents, card=card, made=told)
         except OSError as error:
-            raise LorryError(f"{reference} was not published, nothing is changed: {durable.reason(error)}") from error
+            raise LorryError(
+                f"{reference} was not published, nothing is changed: {durable.reason(error)}; "
+                "mend that and publish it again"
+            ) from error
         except LorryError as error:
             # What was read is the copy; what the person knows is the source.
             error.args = (str(error).replace(f"{folder}{os.sep}", ""),)

@@ -153,7 +153,8 @@ class LocalStore:
             except OSError as error:
                 if records.digest(version) != digest:
                     raise LorryError(
-                        f"{reference} was not published, nothing is changed: {durable.reason(error)}"
+                        f"{reference} was not published, nothing is changed: {durable.reason(error)}; "
+                        "mend that and publish it again"
                     ) from error
                 raise PublishIncomplete(
                     f"published {reference}, but the disk did not confirm it ({durable.reason(error)}); "

@@ -63,7 +63,9 @@ def test_a_full_disk_is_told_as_an_error_of_lorry(registry: Registry, tmp_path: 
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))
     try:
-        with pytest.raises(LorryError, match=r"demo/cat@1\.0\.0 was not published, nothing is changed: File too large"):
+        with pytest.raises(
+            LorryError, match=r"demo/cat@1\.0\.0 was not published, nothing is changed: File too large.*; mend that"
+        ):
             registry.publish("demo/cat@1.0.0", [lora])
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
