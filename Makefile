@@ -16,8 +16,8 @@ export NO_MKDOCS_2_WARNING := 1
 demo: .venv/run.stamp
 	$(BIN)/lorry demo
 
-test: .venv/dev.stamp
-	$(BIN)/pytest -n 2
+test: .venv/dev.stamp .venv/hub1.stamp
+	HUB_CLIENTS=$(CURDIR)/.venv/hub1/bin/python $(BIN)/pytest -n 2
 
 lint: .venv/dev.stamp
 	$(BIN)/ruff check
@@ -48,3 +48,9 @@ clean:
 .venv/dev.stamp: .venv/torch.stamp pyproject.toml
 	$(PIP) -e '.[dev]'
 	touch $@ .venv/run.stamp
+
+# The Hub's client as it was before 2.0: lorry serve-hub serves both.
+.venv/hub1.stamp: .venv/torch.stamp
+	$(PYTHON) -m venv .venv/hub1
+	.venv/hub1/bin/python -m pip install --quiet --disable-pip-version-check huggingface_hub==1.33.0
+	touch $@
