@@ -20,7 +20,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import click
-from recorded import performance_page, reliability_page
+from recorded import performance_page, performance_pictures, reliability_page
 from tables import table
 
 import lorry
@@ -34,6 +34,7 @@ from lorry.recipe.document import schema
 from lorry_registry import layout
 
 REFERENCE = Path(__file__).parent / "reference"
+PICTURES = Path(__file__).parent / "images" / "performance"
 
 WIDTH = 100
 """Columns of the help texts."""
@@ -347,12 +348,17 @@ PAGES = {
 }
 
 
+def _marked(name: str, text: str) -> str:
+    return f"{text}\n" if name.endswith(".json") else f"{MARK}\n\n{text}\n"
+
+
 def main(arguments: Sequence[str]) -> int:
     """Write the pages, or compare them under --check; return the exit code."""
     stale = False
-    for name, write in PAGES.items():
-        path = REFERENCE / name
-        wanted = f"{write()}\n" if path.suffix == ".json" else f"{MARK}\n\n{write()}\n"
+    wanted_by_path = {REFERENCE / name: _marked(name, write()) for name, write in PAGES.items()}
+    wanted_by_path |= {PICTURES / name: f"{drawn}\n" for name, drawn in performance_pictures().items()}
+    for path, wanted in wanted_by_path.items():
+        name = path.name
         found = path.read_text(encoding="utf-8") if path.exists() else ""
         if found == wanted:
             continue
@@ -361,6 +367,7 @@ def main(arguments: Sequence[str]) -> int:
             lines = found.splitlines(), wanted.splitlines()
             print("\n".join(difflib.unified_diff(*lines, f"{name} on disk", f"{name} from the code", n=1, lineterm="")))
         else:
+            path.parent.mkdir(exist_ok=True)
             path.write_text(wanted, encoding="utf-8", newline="\n")
             print(f"wrote {path}")
     if stale:

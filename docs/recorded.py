@@ -1,4 +1,4 @@
-"""The pages of what the benchmarks recorded."""
+"""The pages of what the benchmarks recorded, and their pictures."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from bars import bars
 from tables import table
 
 RESULTS = Path(__file__).parents[1] / "benchmarks" / "results"
+_NO_CONTESTANTS = ("interpreter alone", "import ", "lorry --version")
 
 
 def performance_page() -> str:
     """Show the last recorded run of every benchmark, with what was claimed of it and whether it holds."""
-    results = [result for path in sorted(RESULTS.glob("*.json")) if "costs" in (result := _read(path))]
     return "\n\n".join(
         [
             "# Performance",
@@ -27,12 +28,18 @@ def performance_page() -> str:
                 "median of the largest resident set, in MB of 10⁶ bytes."
             ),
             (
-                "Claims that do not hold stay on the page. `benchmarks/startup.py` and `benchmarks/registry.py` hold "
-                "what small commands cost against limits in milliseconds; they record nothing."
+                "Bars are on a logarithmic scale. Claims that do not hold stay on the page. `benchmarks/startup.py` "
+                "and `benchmarks/registry.py` hold what small commands cost against limits in milliseconds; they "
+                "record nothing."
             ),
-            *(_benchmark(each) for each in results),
+            *(_benchmark(each) for each in _races()),
         ]
     )
+
+
+def performance_pictures() -> dict[str, str]:
+    """Draw the CPU seconds of every benchmark's contestants, by the name of the file."""
+    return {f"{each['name']}.svg": bars(each["title"], _seconds(each)) for each in _races()}
 
 
 def reliability_page() -> str:
@@ -61,6 +68,16 @@ def reliability_page() -> str:
     )
 
 
+def _races() -> list[dict[str, Any]]:
+    return [result for path in sorted(RESULTS.glob("*.json")) if "costs" in (result := _read(path))]
+
+
+def _seconds(result: Mapping[str, Any]) -> dict[str, list[float]]:
+    """Return the CPU seconds of all runs, without those of contestants that only start."""
+    costs = result["costs"].items()
+    return {name: [cpu for cpu, *_ in runs] for name, runs in costs if not name.startswith(_NO_CONTESTANTS)}
+
+
 def _read(path: Path) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return found
@@ -74,6 +91,7 @@ def _benchmark(result: Mapping[str, Any]) -> str:
         [
             f"## {result['title']}",
             f"`{result['command']}`, {result['date']}, on {result['machine']}; {versions}.",
+            f"![CPU seconds of each contestant](../images/performance/{result['name']}.svg)",
             table(("", "CPU s", "least … most", "peak MB", "runs"), rows),
             f"- counted: {result['counted']}\n- the same job: {result['accuracy']}",
             table(("", "claim"), claims),
