@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
-from lorry.errors import Conflict, Incompatible, InvalidFile, MissingExtra, VerificationFailed
+from lorry.errors import Conflict, Incompatible, InvalidFile, LorryError, MissingExtra, VerificationFailed
 from lorry.ir import Adapter
 from lorry.ops.judging.findings import REJECT
 from lorry.ops.judging.validate import validate
@@ -47,10 +48,19 @@ def admit_version(manifest: Manifest, files: Mapping[str, Path]) -> None:
     ordered = [files[file.path] for file in sorted(manifest.files, key=lambda each: each.role not in ADAPTER_ROLES)]
     for path in ordered:
         refuse_pickle(path, "no registry lets one in")
-    admit(manifest.reference, ordered)
     plugins = host()
-    adapter = open_adapter(ordered, plugins=plugins)
-    lies = [*_about_adapter(manifest, adapter, plugins), *_about_files(manifest, adapter, files)]
+    programs = [each for each in plugins.containers().values() if each.program]
+    if any(each.sniff(path) for each in programs for path in ordered):
+        admit(manifest.reference, ordered)  # first, for that reads them in a process of limited means
+    try:
+        adapter = open_adapter(ordered, plugins=plugins)
+    except (LorryError, MemoryError, RecursionError):
+        admit(manifest.reference, ordered)  # which says what is wrong, and in which file
+        raise
+    with ThreadPoolExecutor(1) as pool:
+        about_files = pool.submit(lambda: [*_about_files(manifest, adapter, files)])
+        admit(manifest.reference, adapter)
+        lies = [*_about_adapter(manifest, adapter, plugins), *about_files.result()]
     if lies:
         raise VerificationFailed(
             f"{manifest.reference} is not let in, for its manifest says what its files contradict: {'; '.join(lies)}; "

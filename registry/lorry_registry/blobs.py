@@ -11,7 +11,7 @@ import errno
 import hashlib
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
@@ -178,6 +178,20 @@ def measuring(paths: Mapping[str, Path]) -> Iterator[Mapping[str, Future[Content
 
     with ThreadPoolExecutor(1) as pool:
         yield {name: pool.submit(measure, path) for name, path in paths.items()}
+
+
+@contextmanager
+def checking(checks: Iterable[Callable[[], object]]) -> Iterator[None]:
+    """Check files while other work is done on them; what a check raises comes before what that work raises."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(1) as pool:
+        running = [pool.submit(check) for check in checks]
+        try:
+            yield
+        finally:
+            for each in running:
+                each.result()
 
 
 def measure(path: Path) -> Content:

@@ -9,7 +9,7 @@ from urllib.request import url2pathname
 
 from lorry.errors import Conflict, InvalidArgument, NotFound, UpstreamFailed
 from lorry_registry import durable
-from lorry_registry.blobs import Content, copy
+from lorry_registry.blobs import duplicate, measure
 from lorry_registry.reference import Alias, Reference
 from lorry_registry.semver import Version
 from lorry_registry.store import LocalStore
@@ -46,10 +46,12 @@ class FolderRemote:
         """See `Remote`."""
         self._store.layout.prepare()
         with durable.draft(self._store.layout.drafts) as draft:
-            content = copy(path, draft, durable.READ_ONLY)
+            duplicate(path, draft, durable.READ_ONLY)
+            with durable.syncing([draft]):
+                content = measure(draft)
             if content.sha256 != sha256:
                 raise UpstreamFailed(f"{path} changed while it was copied; try again")
-            self._store.blobs.add(draft, Content(*content))
+            self._store.blobs.add(draft, content)
 
     def versions(self) -> Iterable[str]:
         """See `Remote`."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,7 +17,7 @@ from lorry.errors import Conflict, InvalidArgument, NotFound, UpstreamFailed, Ve
 from lorry.plugin.remote import Remote
 from lorry_registry import durable
 from lorry_registry.admission import admit_version
-from lorry_registry.blobs import Content, measure
+from lorry_registry.blobs import Content, checking, measure
 from lorry_registry.manifest import Manifest
 from lorry_registry.notes import NOTHING, Note
 from lorry_registry.reference import LATEST, Alias, Digest, Reference
@@ -51,10 +52,9 @@ def push(store: LocalStore, resolved: Resolved, remote: Remote, aliases: Sequenc
     manifest = store.manifest(resolved)
     _refuse_other(resolved, remote)
     lacking = [file for file in manifest.files if remote.size(file.sha256) != file.size]
-    for file in lacking:
-        store.blobs.verify(Content(file.sha256, file.size))
-    held = version_files(store, resolved, verified={file.sha256 for file in lacking})
-    admit_version(manifest, {file.path: path for file, path in held})
+    with checking(partial(store.blobs.verify, Content(file.sha256, file.size)) for file in lacking):
+        held = version_files(store, resolved, verified={file.sha256 for file in lacking})
+        admit_version(manifest, {file.path: path for file, path in held})
     for file in lacking:
         remote.write(file.sha256, store.blobs.path(file.sha256))
     remote.write(resolved.digest, store.blobs.path(resolved.digest))
@@ -84,8 +84,12 @@ def clone(store: LocalStore, remote: Remote, reference: Reference | None, place:
         drafts = {file.path: quarantine / file.path for file in manifest.files}
         for file in manifest.files:
             drafts[file.path].parent.mkdir(parents=True, exist_ok=True)
-            fetch(store, remote, Content(file.sha256, file.size), file.path).rename(drafts[file.path])
-        admit_version(manifest, drafts)
+            _fetch(store, remote, Content(file.sha256, file.size), file.path).rename(drafts[file.path])
+        checks = [
+            partial(_check, drafts[file.path], Content(file.sha256, file.size), file.path) for file in manifest.files
+        ]
+        with checking(checks), durable.syncing(drafts.values()):
+            admit_version(manifest, drafts)
         # First, so that a yanked version is at no moment found here by a range.
         store.records(exact.reference).say(version, lambda here: here.joined(note), "clone")
         new = store.publish(manifest, drafts)
@@ -163,7 +167,19 @@ def manifest_there(remote: Remote, version: Version, digest: str, asked: Referen
 
 
 def fetch(store: LocalStore, remote: Remote, content: Content, name: str) -> Path:
-    """Fetch a blob into the drafts, going on where an earlier try ended; return where it is, checked.
+    """Fetch a blob into the drafts, going on where an earlier try ended; return where it is, checked and synced."""
+    part = _fetch(store, remote, content, name)
+    try:
+        with durable.syncing([part]):
+            _check(part, content, name)
+    except VerificationFailed:
+        part.unlink()
+        raise
+    return part
+
+
+def _fetch(store: LocalStore, remote: Remote, content: Content, name: str) -> Path:
+    """Fetch a blob as `fetch` does, neither checked nor synced.
 
     A connection that is cut is made again, up to ten times and as long as it brings something. What is here already is
     copied. The draft's name is its content's, so that two who fetch the same write the same bytes to the same places.
@@ -186,14 +202,14 @@ def fetch(store: LocalStore, remote: Remote, content: Content, name: str) -> Pat
             held, cut, tries = part.stat().st_size, error, tries + 1
         if held == before or tries == _TRIES:
             raise cut or UpstreamFailed(f"{name}: no more than {held:,} of {content.size:,} bytes came; try again")
-    with durable.syncing([part]):  # also where another try wrote all of it, and died before this
-        found = measure(part)
-    if found != content:
-        part.unlink()
-        raise VerificationFailed(f"{name}: the bytes there are not sha256:{content.sha256}; nothing of it was kept")
     if not durable.WINDOWS:
         part.chmod(durable.READ_ONLY)
     return part
+
+
+def _check(fetched: Path, content: Content, name: str) -> None:
+    if measure(fetched) != content:
+        raise VerificationFailed(f"{name}: the bytes there are not sha256:{content.sha256}; nothing of it was kept")
 
 
 def _append(part: Path, chunks: Iterator[bytes], at: int) -> int:

@@ -80,7 +80,6 @@ def _of_paths(paths: Sequence[Path], base: Base | None, plugins: Host) -> Iterat
             yield "base", where, _told(error, paths[0])
             adapter = open_adapter(subject, plugins=plugins)
         yield from _of_adapter(adapter, plugins)
-        yield from _checksums(adapter, plugins)
     except (InvalidFile, Conflict) as error:
         yield "refused", where, _told(error, paths[0])
     except NotRecognised as error:
@@ -122,6 +121,7 @@ def _of_adapter(adapter: Adapter, plugins: Host) -> Iterator[Found]:
             if not ref.numel and where in used:
                 yield "empty", where, f"{ref.dtype}{list(ref.shape)} holds no numbers"
     yield from _of_alphas(adapter, plugins)
+    yield from _checksums(adapter, plugins)
 
 
 def _of_scale(where: str, scale: float) -> Iterator[Found]:
