@@ -180,13 +180,48 @@ def test_json_that_is_no_adapter(command: Command, tmp_path: Path) -> None:
     assert (done.code, "is JSON, but no adapter" in done.line) == (5, True), done.err
 
 
-@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write anywhere")
-def test_a_folder_that_may_not_be_written_to_is_named(command: Command, sound: str) -> None:
-    Path("locked").mkdir(0o500)
-    done = command("convert", sound, "--to", "diffusers", "-o", "locked/out.safetensors")
+@pytest.fixture
+def locked(tmp_path: Path) -> Path:
+    folder = tmp_path / "locked"
+    folder.mkdir(0o500)
+    if os.access(folder, os.W_OK):
+        pytest.skip("root may write anywhere")
+    return folder
+
+
+def test_a_folder_that_may_not_be_written_in_is_named_at_once(command: Command, sound: str, locked: Path) -> None:
+    made = locked / "out.safetensors"
+    for arguments in (
+        ("convert", sound, "--to", "diffusers", "-o", made),
+        ("convert", sound, "--to", "diffusers", "--out-dir", locked),
+        ("merge", sound, sound, "--method", "sum", "-o", made),
+        ("resize", sound, "--rank", "2", "-o", made),
+        ("generate", "toybox-sd", sound, "-p", "a cat", "-o", made.with_suffix(".png")),
+    ):
+        done = command(*arguments)
+        assert done.code == 1, arguments
+        assert f"{locked} may not be written in" in done.err
+        assert ".part" not in done.err
+
+
+@pytest.mark.parametrize("asked", ["inspect", "validate"])
+def test_a_file_that_may_not_be_read_is_said_to_be_so(command: Command, sound: str, asked: str) -> None:
+    Path(sound).chmod(0)
+    if os.access(sound, os.R_OK):
+        pytest.skip("root may read anything")
+    done = command(asked, sound)
     assert done.code == 1
-    assert "locked/out.safetensors" in done.line
-    assert ".part" not in done.line
+    assert f"{sound} cannot be read: Permission denied" in done.line
+
+
+def test_a_link_out_of_a_locked_folder_is_written_through(command: Command, sound: str, locked: Path) -> None:
+    outside = locked.with_name("outside.safetensors")
+    locked.chmod(0o700)
+    (locked / "out.safetensors").symlink_to(outside)
+    locked.chmod(0o500)
+    done = command("convert", sound, "--to", "diffusers", "--force", "-o", locked / "out.safetensors")
+    assert done.code == 0, done.err
+    assert outside.is_file()
 
 
 def test_a_format_that_cannot_hold_a_layer_says_which_can(command: Command, sound: str) -> None:

@@ -62,6 +62,8 @@ class FileSource(NamedTuple):
                 if (now.st_size, now.st_mtime_ns) != (self.size, self.mtime_ns):
                     raise InvalidFile(f"{self.path} has changed since it was opened; open it again")
                 yield partial(self._fill, file)
+        except PermissionError as error:
+            raise InvalidFile(f"{self.path} cannot be read: {error.strerror}; let this user read it") from error
         except OSError as error:
             raise InvalidFile(f"{self.path} can no longer be read: {error.strerror}; open it again") from error
 

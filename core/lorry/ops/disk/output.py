@@ -27,7 +27,7 @@ def replacing(target: Path, *, force: bool = False, job: str = "") -> Iterator[P
     """
     target = Path(target)
     check_target(target, force=force)
-    target = target.resolve() if target.is_symlink() else target
+    target = _followed(target)
     if _exists(target) and not (target.is_file() or target.is_dir()):
         raise Conflict(f"{target} is neither a file nor a folder and is never replaced; choose another output")
     draft = target.parent / f".{target.name}.{job or os.urandom(4).hex()}.part"
@@ -56,6 +56,9 @@ def check_target(target: Path, *, force: bool = False) -> None:
         raise InvalidArgument(f"{target} cannot be written as a whole; give the output a name of its own")
     if not target.parent.is_dir():
         raise NotFound(f"{target.parent} is not a folder; make it first, or choose another output")
+    folder = _followed(target).parent
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise LorryError(f"{target} cannot be written: {folder} may not be written in; choose another output")
     if _exists(target) and not force:
         raise Conflict(f"{target} exists; choose another output, or say --force to replace it")
 
@@ -120,6 +123,10 @@ def remove(path: Path) -> None:
 def _about(error: OSError, draft: Path) -> bool:
     """Tell whether the system refused something about the draft; it names no file where a write failed."""
     return error.filename is None or Path(os.fsdecode(error.filename)).is_relative_to(draft)
+
+
+def _followed(target: Path) -> Path:
+    return target.resolve() if target.is_symlink() else target
 
 
 def _exists(path: Path) -> bool:
