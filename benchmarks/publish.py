@@ -3,10 +3,11 @@
     python benchmarks/publish.py [--record] [--runs N] [--in FOLDER]
 
 A kohya LoRA on the 722 linear layers of SDXL's UNet of rank 19 (101 MB) is published, pulled, pushed and cloned, from a
-folder and from a server that speaks S3 (moto's, on this machine). What each costs over the same done with a LoRA of one
-layer is held against what cannot be left out: the file read, its sha256, a copy of it, and that synced; or for a
-download, the bare client's, synced. Time is that on the clock, since lorry hashes, syncs and reads at once: with other
-work on the machine it says little. Needs 2 GB of disk.
+folder, from a server that speaks S3 (moto's, on this machine) and from a Hub (lorry serve-hub's, on this machine). What
+each costs over the same done with a LoRA of one layer is held against what cannot be left out: the file read, its
+sha256, a copy of it, and that synced; or for a download, the bare client's, synced (that of a Hub over the same of one
+layer too). Time is that on the clock, since lorry hashes, syncs and reads at once: with other work on the machine it
+says little. Needs 3 GB of disk.
 """
 
 from __future__ import annotations
@@ -19,8 +20,10 @@ import shutil
 import struct
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from harness import BARE, Claim, Contestant, Cost, Result, command_line, conclude, python, run, versions
 
@@ -30,6 +33,7 @@ RANK = 19
 PUBLISHED, FETCHED = 1.5, 1.2
 NEARLY_NOTHING = 100_000
 HASH_AND_COPY_NAME, DOWNLOAD_NAME, ONE_LAYER = "hash and copy", "download with obstore alone", ", one layer"
+HUB_DOWNLOAD_NAME = "download with hf_hub_download alone"
 
 HASH_AND_COPY = """
 import hashlib, os, sys
@@ -51,6 +55,12 @@ with open(sys.argv[3], "wb") as target:
     target.flush()
     os.fsync(target.fileno())
 """
+HUB_DOWNLOAD = """
+import os, sys
+from huggingface_hub import hf_hub_download
+with open(hf_hub_download(sys.argv[1], sys.argv[2], cache_dir=sys.argv[3]), "rb") as found:
+    os.fsync(found.fileno())
+"""
 SERVER = """
 import json, sys
 sys.path.insert(0, sys.argv[1])
@@ -66,16 +76,13 @@ def measure(folder: Path, runs: int) -> int:
     large, small = folder / "large.safetensors", folder / "small.safetensors"
     subprocess.run([sys.executable, ADAPTERS, "sdxl", str(RANK), large], check=True)
     _write_one_layer(small)
-    command = python(SERVER, ROOT)
-    server = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-    try:
-        place, environment = json.loads(server.stdout.readline() if server.stdout else "")
+    source = folder / "source"
+    with _answering(python(SERVER, ROOT)) as (place, environment), _answering(_serve_hub(source)) as hub:
         contestants = _contestants(folder, large, small, place)
-        _push_to_s3(folder / "source", (large, small), place, environment)
-        costs = _take_turns(contestants, folder / "work", runs, environment)
-    finally:
-        server.communicate()
-    for copy in ("copy", "download", f"pulled-large/{large.name}"):
+        _push_to_s3(source, (large, small), place, environment)
+        costs = _take_turns(contestants, folder / "work", runs, {**environment, **_of_hub(hub["endpoint"])})
+    downloaded = next((folder / "work" / "downloaded-large").rglob(f"snapshots/*/{large.name}"))
+    for copy in ("copy", "download", f"pulled-large/{large.name}", downloaded):
         if not filecmp.cmp(folder / "work" / copy, large, shallow=False):
             sys.exit(f"{copy} is not what was published")
     claims = [
@@ -84,6 +91,7 @@ def measure(folder: Path, runs: int) -> int:
         _claim(costs, "lorry pull", HASH_AND_COPY_NAME, FETCHED),
         _claim(costs, "lorry clone, from a folder", HASH_AND_COPY_NAME, FETCHED),
         _claim(costs, "lorry clone, from S3", DOWNLOAD_NAME, FETCHED),
+        _claim(costs, "lorry clone, from a Hub", HUB_DOWNLOAD_NAME, FETCHED, HUB_DOWNLOAD_NAME + ONE_LAYER),
         *_added(folder / "deduplicated", large),
     ]
     return conclude(
@@ -118,7 +126,10 @@ def _contestants(folder: Path, large: Path, small: Path, place: str) -> list[Con
             "lorry push, to a folder": _lorry(out / "here", "push", name, there),
             "lorry clone, from a folder": _lorry(out / "elsewhere", "clone", f"{there}#{name}"),
             "lorry clone, from S3": _lorry(out / "from-s3", "clone", f"{place}#{name}"),
+            "lorry clone, from a Hub": _lorry(out / "from-hub", "clone", f"hf://{name}"),
         }
+        download = python(HUB_DOWNLOAD, name, file.name, out / f"downloaded-{file.stem}")
+        contestants.append(Contestant(f"{HUB_DOWNLOAD_NAME}{size}", download, ["huggingface_hub"]))
         contestants += [Contestant(f"{doing}{size}", command, ["lorry"]) for doing, command in doings.items()]
     return contestants
 
@@ -139,7 +150,7 @@ def _take_turns(
     return costs
 
 
-def _claim(costs: Mapping[str, Sequence[Cost]], ours: str, floor: str, most: float) -> Claim:
+def _claim(costs: Mapping[str, Sequence[Cost]], ours: str, floor: str, most: float, floor_start: str = BARE) -> Claim:
     """Compare what 101 MB take on the clock; the CPU time is told beside it."""
 
     def over(name: str, start: str, what: str) -> float:
@@ -147,7 +158,7 @@ def _claim(costs: Mapping[str, Sequence[Cost]], ours: str, floor: str, most: flo
         most, least = (min(getattr(cost, what) for cost in costs[each]) for each in (name, start))
         return float(most - least)
 
-    wall, spent = (over(ours, ours + ONE_LAYER, what) / over(floor, BARE, what) for what in ("wall", "cpu"))
+    wall, spent = (over(ours, ours + ONE_LAYER, what) / over(floor, floor_start, what) for what in ("wall", "cpu"))
     text = f"{ours} takes at most {most:g} times as long as to {floor}: {wall:.2f} (CPU time: {spent:.2f})"
     return Claim(text, wall <= most)
 
@@ -174,6 +185,26 @@ def _added(home: Path, large: Path) -> list[Claim]:
 
 def _lorry(home: Path, *arguments: object) -> list[str]:
     return ["env", f"LORRY_HOME={home}", sys.executable, "-m", "lorry", *map(str, arguments)]
+
+
+@contextmanager
+def _answering(command: Sequence[str]) -> Iterator[Any]:
+    """Run a server for as long as this lasts; yield the JSON of its first line."""
+    server = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    try:
+        yield json.loads(server.stdout.readline() if server.stdout else "")
+    finally:
+        server.terminate()
+        server.communicate()
+
+
+def _serve_hub(home: Path) -> list[str]:
+    return _lorry(home, "serve-hub", "--port", 0, "--read-only", "--json")
+
+
+def _of_hub(endpoint: str) -> dict[str, str]:
+    """Return what makes lorry and huggingface_hub use a Hub, without xet, which lorry does not fetch by."""
+    return {"HF_ENDPOINT": endpoint, "HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_OFFLINE": "0"}
 
 
 def _push_to_s3(home: Path, files: Sequence[Path], place: str, environment: Mapping[str, str]) -> None:
