@@ -91,6 +91,9 @@ def _pieces(ref: TensorRef, read: Read) -> Iterator[bytearray]:
         for source, start, stop in ref.segments:
             read(source, start, memoryview(data)[at : at + stop - start])
             at += stop - start
+        if len(data) <= _PIECE:  # most are: no copy
+            yield data
+            return
         yield from (data[at : at + _PIECE] for at in range(0, len(data), _PIECE))
         return
     for source, start, stop in ref.segments:
