@@ -13,6 +13,7 @@ import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from io import BufferedIOBase
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
@@ -226,10 +227,10 @@ def _copied_by_the_system(reader: BinaryIO, writer: BinaryIO) -> bool:
     return True
 
 
-def _drain(reader: BinaryIO, writer: BinaryIO | None = None) -> Content:
+def _drain(reader: BufferedIOBase, writer: BinaryIO | None = None) -> Content:
     digest, size, buffer = hashlib.sha256(), 0, bytearray(_CHUNK)
     view = memoryview(buffer)
-    while count := reader.readinto(buffer):  # type: ignore[attr-defined]
+    while count := reader.readinto(buffer):
         chunk = view[:count]
         digest.update(chunk)
         if writer:

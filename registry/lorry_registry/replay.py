@@ -87,7 +87,7 @@ def _pinned(recipe: Recipe, known: Mapping[str, Mapping[str, str]]) -> Recipe:
 def _name(manifest: Manifest, recipe: Recipe, plugins: Host) -> str:
     """Return what the result is called: as it was published, for a token may go by that name, unless it is a folder."""
     published = next(PurePosixPath(file.path).name for file in manifest.files if file.tensor_digest)
-    format = recipe.output.format if isinstance(recipe.output, Output) else None  # noqa: A001  the word people use
+    format = recipe.output.format if isinstance(recipe.output, Output) else None
     suffixes = chosen(format, plugins)[1].suffixes if format else (PurePosixPath(published).suffix,)
     return (
         published

@@ -51,7 +51,7 @@ ATTACKS: Mapping[str, tuple[str, str, str]] = {
     "an expression for days": ("a.json", weighted(f"/{'.*' * 9}x/=1"), "years"),
     "a thousand expressions": ("a.json", weighted("/.*.*.*x/=1," * 1000), "more than 16"),
     "code for an operation": ("a.json", json.dumps(merge(op="__import__('os')")), "asks for the operation"),
-    "a path to write to": ("a.json", json.dumps(merge(output={"path": "/tmp/owned"})), "nothing is called"),  # noqa: S108
+    "a path to write to": ("a.json", json.dumps(merge(output={"path": "/tmp/owned"})), "nothing is called"),
     "files above the folder": (
         "a.json",
         json.dumps(merge(inputs=[{"adapter": "a", "files": {"../../etc/passwd": f"sha256:{ZEROS}"}}])),
@@ -116,7 +116,7 @@ def test_a_name_of_an_earlier_result_leads_nowhere(tmp_path: Path) -> None:
     from lorry import run_recipe
 
     cat = write(tmp_path / "cat.safetensors", kohya())
-    for name in ("..", ".hidden.safetensors", "sub/x.safetensors", "/tmp/x.safetensors"):  # noqa: S108
+    for name in ("..", ".hidden.safetensors", "sub/x.safetensors", "/tmp/x.safetensors"):
         inner = {"op": "resize", "inputs": [str(cat)], "options": {"rank": 1}}
         files = {name if name.startswith(".h") else "x.safetensors": f"sha256:{ZEROS}"}
         recipe = merge(inputs=[{"adapter": name, "files": files, "recipe": inner}])

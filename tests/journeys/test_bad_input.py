@@ -211,7 +211,7 @@ WRITERS = ["convert", "merge", "bake"]
 
 @pytest.mark.parametrize("how", WRITERS)
 @pytest.mark.parametrize("folder", [True, False])
-def test_an_output_that_exists_stays(how: str, folder: bool, command: Command, sound: Path, tmp_path: Path) -> None:  # noqa: FBT001  pytest passes it by name
+def test_an_output_that_exists_stays(how: str, folder: bool, command: Command, sound: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     if folder:
         out.mkdir()

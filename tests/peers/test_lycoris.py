@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import lycoris as untyped_lycoris  # type: ignore[import-untyped]
+import lycoris as untyped_lycoris
 import pytest
 import torch
 from torch.nn import functional

@@ -27,7 +27,7 @@ def matrix(chance: random.Random, rows: int, cols: int) -> TensorRef:
 
 def write_lora(path: Path, seed: int = 0, metadata: Mapping[str, str] | None = None, stem: str = STEM) -> Path:
     """Write a kohya LoRA of one layer for SD1."""
-    chance = random.Random(seed)  # noqa: S311  the same numbers each time, not secret ones
+    chance = random.Random(seed)
     tensors = {
         f"{stem}.alpha": from_bytes("F32", (), struct.pack("<f", RANK)),
         f"{stem}.lora_down.weight": matrix(chance, RANK, WIDTH),

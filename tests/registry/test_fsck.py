@@ -111,7 +111,7 @@ def test_damaged_files_are_mended_from_anywhere(
 
 
 @pytest.mark.parametrize("lost", [False, True], ids=["damaged", "missing"])
-def test_a_manifest_is_mended_from_anywhere(lost: bool, published: Registry, tmp_path: Path) -> None:  # noqa: FBT001  a case
+def test_a_manifest_is_mended_from_anywhere(lost: bool, published: Registry, tmp_path: Path) -> None:
     manifest = published.store.blobs.path(published.resolve("demo/cat").digest)
     kept = tmp_path / "elsewhere" / "called otherwise"
     kept.parent.mkdir()

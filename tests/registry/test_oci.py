@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from modelpack_client import ModelPackClient  # type: ignore[import-untyped]
+from modelpack_client import ModelPackClient
 
 from lorry.errors import (
     AccessDenied,

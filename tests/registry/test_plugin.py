@@ -29,7 +29,7 @@ def test_files_keep_their_names_since_formats_read_them(published: Registry, tmp
     import random
 
     embedding = tmp_path / "my-token.safetensors"
-    safetensors.write(TensorMap(tensors={"emb_params": matrix(random.Random(0), 2, 768)}), embedding)  # noqa: S311  numbers
+    safetensors.write(TensorMap(tensors={"emb_params": matrix(random.Random(0), 2, 768)}), embedding)
     published.publish("demo/token@1.0.0", [embedding])
     assert set(lorry.open("demo/token").tokens) == {"my-token"} == set(published.manifest("demo/token").adapter.tokens)
     assert published.manifest("demo/token").files[0].role == "embedding"

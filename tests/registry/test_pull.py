@@ -65,7 +65,7 @@ def test_another_file_of_that_name_is_replaced_only_by_force(with_card: Registry
 
 
 @pytest.mark.parametrize("force", [False, True])
-def test_a_folder_in_the_way_is_never_replaced(with_card: Registry, tmp_path: Path, force: bool) -> None:  # noqa: FBT001  a parameter
+def test_a_folder_in_the_way_is_never_replaced(with_card: Registry, tmp_path: Path, force: bool) -> None:
     (tmp_path / "out" / "cat.safetensors" / "precious").mkdir(parents=True)
     with pytest.raises(Conflict, match="is a folder"):
         with_card.pull("demo/cat", tmp_path / "out", force=force)

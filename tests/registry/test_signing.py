@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
-from modelpack_client import ModelPackClient  # type: ignore[import-untyped]
+from modelpack_client import ModelPackClient
 
 from lorry.cli import cli
 from lorry.errors import (
@@ -195,7 +195,7 @@ def test_a_note_whose_signatures_are_none_is_damaged(text: str) -> None:
 def test_an_encrypted_key_asks_for_its_password(
     published: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    private, public = make_key(tmp_path, "safe", password="open")  # noqa: S106  a key of this test
+    private, public = make_key(tmp_path, "safe", password="open")
     for password in (None, "shut"):
         with pytest.raises(AccessDenied, match="LORRY_KEY_PASSWORD"):
             published.sign("demo/cat", private, password=password)
@@ -206,7 +206,7 @@ def test_an_encrypted_key_asks_for_its_password(
 
 def test_a_password_that_no_key_needs_is_told(published: Registry, ann: tuple[Path, Path]) -> None:
     with pytest.raises(InvalidArgument, match="is not encrypted; leave LORRY_KEY_PASSWORD out"):
-        published.sign("demo/cat", ann[0], password="open")  # noqa: S106  a key of this test
+        published.sign("demo/cat", ann[0], password="open")
 
 
 def test_what_is_no_key_is_told(published: Registry, ann: tuple[Path, Path], tmp_path: Path) -> None:

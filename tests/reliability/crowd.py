@@ -44,7 +44,7 @@ def kills(folder: Path, count: int) -> dict[str, Any]:
 
     Every publisher makes versions PREFIX.0.0, PREFIX.1.0, … and acknowledges each through a pipe.
     """
-    registry, chance = with_one(folder), random.Random(count)  # noqa: S311  moments, not secrets
+    registry, chance = with_one(folder), random.Random(count)
     acknowledged: set[Version] = set()
     unfinished = killed = 0
     for start in range(0, count, 2):
@@ -145,7 +145,7 @@ def collect(folder: Path, count: int) -> dict[str, Any]:
 
 
 def _publish_on_and_on(folder: Path, prefix: int, told: int) -> None:
-    chance = random.Random(prefix)  # noqa: S311  contents, not secrets
+    chance = random.Random(prefix)
     for number in range(1000):
         file = write_lora(folder / f"{prefix}-{number}.safetensors", seed=chance.getrandbits(32))
         Registry(folder / "home").publish(f"demo/cat@{prefix}.{number}.0", [file], aliases=["best"])

@@ -62,7 +62,7 @@ def files(registry: Registry, kind: str) -> list[Path]:
 
 def flips(data: bytes, count: int, seed: int = 0) -> Iterator[bytes]:
     """Yield the bytes with one bit another: at the first, at the last, and at others by chance."""
-    chance = random.Random(seed)  # noqa: S311  places, not secrets
+    chance = random.Random(seed)
     bits = {0, len(data) * 8 - 1, *(chance.randrange(len(data) * 8) for _ in range(count))}
     for bit in sorted(bits):
         changed = bytearray(data)

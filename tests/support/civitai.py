@@ -13,7 +13,7 @@ from lorry.ops.disk.hashes import hash_file
 from .servers import Answer, Asked, Reply, as_json
 
 MODEL, VERSION, FILE = 7, 11, 13
-TOKEN = "t0ken"  # noqa: S105  nobody's
+TOKEN = "t0ken"
 PNG = b"\x89PNG\r\n\x1a\n"
 
 

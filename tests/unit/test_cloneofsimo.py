@@ -95,7 +95,7 @@ def test_the_orders_are_those_of_diffusers_then_and_now() -> None:
 
 
 @pytest.mark.parametrize("new", [False, True])
-def test_shapes_tell_the_order_and_every_number_its_module(new: bool, tmp_path: Path) -> None:  # noqa: FBT001  a parameter
+def test_shapes_tell_the_order_and_every_number_its_module(new: bool, tmp_path: Path) -> None:
     path, names = original(tmp_path, new=new)
     adapter = lorry.open(path)
     assert adapter.origin[0].dialect == "cloneofsimo"
@@ -110,7 +110,7 @@ def test_shapes_tell_the_order_and_every_number_its_module(new: bool, tmp_path: 
 
 @pytest.mark.parametrize("detour", ["kohya", "lycoris"])
 @pytest.mark.parametrize("new", [False, True])
-def test_there_and_back_is_the_same_file_in_the_same_order(new: bool, detour: str, tmp_path: Path) -> None:  # noqa: FBT001
+def test_there_and_back_is_the_same_file_in_the_same_order(new: bool, detour: str, tmp_path: Path) -> None:
     path, _ = original(tmp_path, new=new)
     if detour == "lycoris":  # which holds no tokens
         adapter = lorry.open(path)

@@ -38,7 +38,7 @@ def tensor(source: Counted, *shape: int) -> TensorRef:
 
 @pytest.mark.parametrize("direct", [True, False], ids=["past the cache", "through it"])
 @pytest.mark.parametrize("more", [0, 1, 4089, BLOCK, 3 * PIECE + 5 * BLOCK])
-def test_pieces_lie_end_to_end(more: int, direct: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: FBT001  a parameter
+def test_pieces_lie_end_to_end(more: int, direct: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if not direct:
         monkeypatch.delattr(os, "O_DIRECT", raising=False)
     source, size = Counted(), PIECE - 7 + more

@@ -100,7 +100,7 @@ def test_rules_name_what_there_is(tool: str) -> None:
         ("kind=lora tokens=beside", False),
     ],
 )
-def test_predicates(when: str, expected: bool) -> None:  # noqa: FBT001  a table
+def test_predicates(when: str, expected: bool) -> None:
     told = {"kind": ["lora", "diff"], "base": ["sd1"], "key": ["lora_unet_a.alpha", "lora_unet_a.diff"]}
     assert holds(when, facts(told)) is expected
 

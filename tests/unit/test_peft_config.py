@@ -55,7 +55,7 @@ def test_the_scale_is_alpha_by_rank_or_by_its_root(config: dict[str, Any], rank:
         (".*attn.*", "down.attn.to_q", True),
     ],
 )
-def test_a_pattern_names_a_module_or_its_ending_as_peft_0_21_reads_it(pattern: str, module: str, matches: bool) -> None:  # noqa: FBT001  pytest passes it by name
+def test_a_pattern_names_a_module_or_its_ending_as_peft_0_21_reads_it(pattern: str, module: str, matches: bool) -> None:
     assert scale(module, 1, alpha_pattern={pattern: 3}) == (3 if matches else 8)
 
 

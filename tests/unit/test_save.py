@@ -216,7 +216,7 @@ def test_a_file_that_changed_since_it_was_opened_is_not_copied(tmp_path: Path) -
 def test_plain_values_of_a_pickle_are_told_as_left_out(tmp_path: Path) -> None:
     torch.save({**kohya(), "step": 1000}, tmp_path / "a.pt")
     adapter = lorry.open(tmp_path / "a.pt")
-    for format in ("kohya", "diffusers"):  # noqa: A001  the word people use
+    for format in ("kohya", "diffusers"):
         saved = lorry.save(adapter, tmp_path / f"{format}.safetensors", format)
         assert set(saved.lost) == {"step"}
         assert "1000" in saved.lost["step"]

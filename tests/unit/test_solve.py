@@ -55,7 +55,7 @@ def test_the_weights_of_a_sum_are_found_again(weights: list[float], kind: str) -
 
 @SOME
 @given(seed=st.integers(0, 99), inputs=st.booleans())
-def test_they_are_least_squares(seed: int, inputs: bool) -> None:  # noqa: FBT001  drawn
+def test_they_are_least_squares(seed: int, inputs: bool) -> None:
     adapters, target = [adapter(seed), adapter(seed + 1, "diff")], adapter(seed + 2)
     given_ = {path: torch.randn(11, 7, generator=torch.Generator().manual_seed(seed)) for path in (HERE, THERE)}
 

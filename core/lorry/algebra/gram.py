@@ -35,10 +35,10 @@ def gram(deltas: Sequence[Delta]) -> Tensor:
 
 
 def _inner(one: Delta, other: Delta) -> Tensor:
-    if isinstance(one, Factors) and isinstance(other, Factors):
-        return ((one.up.mT @ other.up) * (one.down @ other.down.mT)).sum()
     if isinstance(one, Factors):
-        return ((one.up.mT @ other) * one.down).sum()  # type: ignore[operator]
+        if isinstance(other, Factors):
+            return ((one.up.mT @ other.up) * (one.down @ other.down.mT)).sum()
+        return ((one.up.mT @ other) * one.down).sum()
     if isinstance(other, Factors):
         return _inner(other, one)
     return (one * other).sum()

@@ -40,45 +40,45 @@ API = 1
 
 
 @hookspec
-def lorry_containers() -> Iterable[Container]:  # type: ignore[empty-body]
+def lorry_containers() -> Iterable[Container]:
     """Ways of packing tensors into bytes: safetensors, ckpt, a folder."""
 
 
 @hookspec
-def lorry_dialects() -> Iterable[Dialect]:  # type: ignore[empty-body]
+def lorry_dialects() -> Iterable[Dialect]:
     """Ways of naming an adapter's modules and slots: kohya, diffusers, peft."""
 
 
 @hookspec
-def lorry_kinds() -> Iterable[Kind]:  # type: ignore[empty-body]
+def lorry_kinds() -> Iterable[Kind]:
     """Meanings of a layer: LoRA, textual inversion."""
 
 
 @hookspec
-def lorry_base_models() -> Iterable[BaseModel]:  # type: ignore[empty-body]
+def lorry_base_models() -> Iterable[BaseModel]:
     """Tables of base models: SD1, SDXL, FLUX.1."""
 
 
 @hookspec
-def lorry_backends() -> Iterable[Backend]:  # type: ignore[empty-body]
+def lorry_backends() -> Iterable[Backend]:
     """Ways of running a base model with adapters attached."""
 
 
 @hookspec
-def lorry_merge_methods() -> Iterable[MergeMethod]:  # type: ignore[empty-body]
+def lorry_merge_methods() -> Iterable[MergeMethod]:
     """Ways of making one adapter of several."""
 
 
 @hookspec
-def lorry_stores() -> Iterable[Store]:  # type: ignore[empty-body]
+def lorry_stores() -> Iterable[Store]:
     """Places where adapters and bases are found by reference."""
 
 
 @hookspec
-def lorry_commands() -> Iterable[Command]:  # type: ignore[empty-body]
+def lorry_commands() -> Iterable[Command]:
     """Commands of the `lorry` command line."""
 
 
 @hookspec
-def lorry_loaders() -> Iterable[Loader]:  # type: ignore[empty-body]
+def lorry_loaders() -> Iterable[Loader]:
     """Tools that load adapters, with the rules of what they load: diffusers, ComfyUI."""

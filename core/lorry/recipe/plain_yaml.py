@@ -19,7 +19,7 @@ class _Loader(yaml.SafeLoader):
         if self.check_event(yaml.AliasEvent):
             raise yaml.constructor.ConstructorError(
                 problem="an alias stands for something written elsewhere; write it out, recipes take none",
-                problem_mark=self.peek_event().start_mark,  # type: ignore[no-untyped-call]
+                problem_mark=self.peek_event().start_mark,  # type: ignore[no-untyped-call]  # untyped in its stubs
             )
         self.depth += 1
         if self.depth > _DEEPEST:

@@ -130,7 +130,7 @@ class Running:
         adapters = [(self._adapter(each, base), weight) for each, weight in zip(step.inputs, weights, strict=True)]
         like = step.models.get("like")
 
-        def place(format: str | None) -> Path:  # noqa: A002  the word people use
+        def place(format: str | None) -> Path:
             if last:
                 return self.output
             return folder / (step.file or f"{step.name}{self._suffix(step, format, base)}")
@@ -166,7 +166,7 @@ class Running:
                 stacklevel=2,
             )
 
-    def _suffix(self, step: Step, format: str | None, base: Base | None) -> str:  # noqa: A002  as above
+    def _suffix(self, step: Step, format: str | None, base: Base | None) -> str:
         if format is not None:
             return next(iter(chosen(format, self._plugins)[1].suffixes), "")
         layout = None if isinstance(step.recipe.output, Output) else step.recipe.output.layout

@@ -72,7 +72,7 @@ def _merge(recipe: Merge, job: Job) -> Saved:
     merged = work.finish()
     if not merged.layers and not merged.tokens:
         raise InvalidArgument("every weight is 0; nothing would be left")
-    format, dtype = recipe.output.format or main_dialect(job.adapters[0][0]), recipe.output.dtype  # noqa: A001
+    format, dtype = recipe.output.format or main_dialect(job.adapters[0][0]), recipe.output.dtype
     told = work.recipe(format, dtype)
     if recipe.like is not None:
         told["like"] = recipe.like.model_dump(mode="json", exclude_unset=True)
@@ -84,7 +84,7 @@ def _extract(recipe: Extract, job: Job) -> Saved:
     if job.tuned is None or job.base is None:
         raise InvalidArgument("an extraction needs the tuned model and its base")
     model = job.plugins.get("base_models", job.base.id)
-    format = recipe.output.format or model.dialect  # noqa: A001
+    format = recipe.output.format or model.dialect
     if not format:
         raise InvalidArgument(f"no format is the usual one for {model.title}; say which in the recipe's output")
     forms = Forms(convolutions=asked.conv, full=asked.full, others=asked.others)
@@ -118,13 +118,13 @@ def _resize(recipe: Resize, job: Job) -> Saved:
         plugins=job.plugins,
     )
     _run(job, work.run(), work.total, "resizing")
-    format = recipe.output.format or main_dialect(adapter)  # noqa: A001
+    format = recipe.output.format or main_dialect(adapter)
     return _save(work.finish().adapter, job, format, None, work.recipe(format))
 
 
 def _convert(recipe: Convert, job: Job) -> Saved:
     ((adapter, _),) = job.adapters
-    format = recipe.output.format or main_dialect(adapter)  # noqa: A001
+    format = recipe.output.format or main_dialect(adapter)
     done = convert(
         adapter,
         job.place(format),
@@ -185,7 +185,7 @@ def _run(job: Job, work: Iterable[Any], total: int, what: str) -> None:
         pass
 
 
-def _save(adapter: Adapter, job: Job, format: str, dtype: str | None, told: dict[str, Any]) -> Saved:  # noqa: A002
+def _save(adapter: Adapter, job: Job, format: str, dtype: str | None, told: dict[str, Any]) -> Saved:
     where = job.place(format)
     return save(adapter, where, format, dtype=dtype, force=job.force, metadata=header(told), plugins=job.plugins)
 

@@ -197,7 +197,7 @@ def nothing_stays_open(each: _Sample) -> None:
 def what_is_cut_off_is_an_invalid_file(each: _Sample) -> None:
     """Cut off anywhere, a file of this container is an InvalidFile."""
     for share in range(16):
-        for path in each.damaged(lambda data, share=share: data[: len(data) * share // 16]):  # type: ignore[misc]
+        for path in each.damaged(partial(_shortened, share=share / 16)):
             _expect_invalid(each, path, f"cut off after {share}/16", may_be_read=False)
     for path in each.damaged(lambda data: data[:-1]):
         _expect_invalid(each, path, "cut off by one byte", may_be_read=False)
@@ -221,7 +221,7 @@ def other_damage_is_an_invalid_file_or_read(each: _Sample) -> None:
         bytes(64),
         b"\xff" * 99,
     ):
-        for path in each.damaged(lambda _, garbage=garbage: garbage):  # type: ignore[misc]
+        for path in each.damaged(_always(garbage)):
             _expect_invalid(each, path, f"nothing but {garbage[:8]!r}", may_be_read=True)
 
 
@@ -260,6 +260,14 @@ def _expect_invalid(each: _Sample, path: Path, what: str, *, may_be_read: bool) 
     except Exception as error:
         raise AssertionError(f"{what}, it raises {type(error).__name__}: {error}") from error
     expect(may_be_read, f"{what}, it is read as if it were whole")
+
+
+def _shortened(data: bytes, share: float) -> bytes:
+    return data[: int(len(data) * share)]
+
+
+def _always(garbage: bytes) -> Callable[[bytes], bytes]:
+    return lambda _: garbage
 
 
 def _flipped(data: bytes, at: int, bit: int) -> bytes:

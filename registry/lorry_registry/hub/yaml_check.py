@@ -33,8 +33,7 @@ def front_matter(text: str) -> dict[str, Any]:
     if sum(map(len, lines[1:end])) > _LARGEST:
         raise ValueError(f"front matter of more than {_LARGEST:,} characters")
     try:
-        # Not yaml.load of a full loader: _Plain makes plain values alone.
-        found = yaml.load("\n".join(lines[1:end]), Loader=_Plain)  # noqa: S506
+        found = yaml.load("\n".join(lines[1:end]), Loader=_Plain)  # noqa: S506  plain values alone
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ValueError(f"the front matter is no YAML that is read here: {error}") from error
     if not isinstance(found, dict | None):

@@ -21,7 +21,7 @@ def test_private_repositories_are_not_there_for_others(call: Client) -> None:
         assert (hidden.status, hidden.headers["x-error-code"]) == (404, "RepoNotFound")
         assert hidden.body == missing.body.replace(b"dog", b"cat")
         assert call("GET", path).status == 401
-        assert call("GET", path, token="wrong").status == 401  # noqa: S106
+        assert call("GET", path, token="wrong").status == 401
         assert call("GET", path, token=ALICE).status == 200
     assert call("GET", "/api/models", token=BOB).json == []
 

@@ -64,14 +64,15 @@ def draw_interference(found: Interference, names: Sequence[str], path: str | Pat
 
 def _columns(found: Interference, names: Sequence[str]) -> list[_Column]:
     largest = max((norm for each in found.meetings for norm in each.norms), default=0.0) or 1.0
-    columns = [
-        _Column("norm", f"{at + 1}", lambda each, at=at: _mix(_TEAL, each.norms[at] / largest))  # type: ignore[misc]
-        for at in range(len(names))
-    ]
+    columns = [_Column("norm", f"{at + 1}", _of_norm(at, largest)) for at in range(len(names))]
     pairs = sorted({(pair.first, pair.second) for each in found.meetings for pair in each.pairs})
     for group, shade in (("cosine", _cosine), ("inputs", _reads), ("outputs", _writes)):
         columns += [_Column(group, f"{a + 1}·{b + 1}", _of_pair((a, b), shade)) for a, b in pairs]
     return columns
+
+
+def _of_norm(at: int, largest: float) -> Callable[[Meeting], _Colour | None]:
+    return lambda each: _mix(_TEAL, each.norms[at] / largest)
 
 
 def _of_pair(wanted: tuple[int, int], shade: Callable[[Pair], _Colour | None]) -> Callable[[Meeting], _Colour | None]:

@@ -140,7 +140,7 @@ class Extraction:
         adapter = Adapter(base=self._base.id, layers=layers_of(pieces, self._dtype, self._plugins), tokens=tokens)
         return Extracted(adapter, RankReport(layers=tuple(told(*each) for each in pieces), left_out=self._left_out))
 
-    def recipe(self, format: str) -> dict[str, Any]:  # noqa: A002  the word people use
+    def recipe(self, format: str) -> dict[str, Any]:
         """Tell how it is made, and in which format it is written."""
         options = {
             **self._aim.given,

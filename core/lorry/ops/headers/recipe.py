@@ -41,7 +41,7 @@ def recipe(  # noqa: PLR0913  what a recipe tells
     inputs: Sequence[tuple[Adapter, float]],
     options: Mapping[str, Any],
     *,
-    format: str | None = None,  # noqa: A002  the word people use
+    format: str | None = None,
     layout: str | None = None,
     shard_size: int | None = None,
     dtype: str | None = None,

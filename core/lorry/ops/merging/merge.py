@@ -148,7 +148,7 @@ class Merging:
             layers[at.path] = (*layers.get(at.path, ()), *made.layers)
         return Adapter(base=self._pairs[0][0].base, layers=layers, tokens=self._tokens)
 
-    def recipe(self, format: str, dtype: str | None) -> dict[str, Any]:  # noqa: A002  the word people use
+    def recipe(self, format: str, dtype: str | None) -> dict[str, Any]:
         """Tell how it is made, and in which format and dtype it is written."""
         base, plugins = self._deltas.base, self._deltas.plugins
         told = told_model(base, plugins) if base else None

@@ -109,7 +109,7 @@ class Resizing:
         adapter = replace(self._adapter, layers={path: tuple(layers) for path, layers in made.items()})
         return Resized(adapter, RankReport(layers=told, left_out={str(at): why for at, why in self._kept.items()}))
 
-    def recipe(self, format: str) -> dict[str, Any]:  # noqa: A002  the word people use
+    def recipe(self, format: str) -> dict[str, Any]:
         """Tell how it is made, and in which format it is written."""
         base = told_model(self._deltas.base, self._plugins) if self._deltas.base else None
         options = {**self._aim.given, "partial": self._partial or None}

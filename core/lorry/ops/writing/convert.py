@@ -40,7 +40,7 @@ class Conversion:
 def convert(  # noqa: PLR0913  every option is a keyword with a default
     adapter: Adapter,
     path: str | Path,
-    format: str,  # noqa: A002  the word people use
+    format: str,
     *,
     verify: bool = False,
     base: Base | None = None,
@@ -104,11 +104,11 @@ def _prove(adapter: Adapter, draft: Path, base: Base | None, plugins: Host) -> D
     return diff(adapter, written, base, plugins=plugins)
 
 
-def _same_dialect(adapter: Adapter, format: str) -> bool:  # noqa: A002  the word people use
+def _same_dialect(adapter: Adapter, format: str) -> bool:
     return bool(adapter.origin) and adapter.origin[0].dialect == format.partition("+")[0]
 
 
-def _returns(adapter: Adapter, format: str) -> bool:  # noqa: A002  the word people use
+def _returns(adapter: Adapter, format: str) -> bool:
     """Tell whether this takes a converted file back to the dialect it came from: that undoes, it does not derive."""
     told = adapter.metadata.get(ORIGIN_KEY)
     style = from_text(told) if told else None

@@ -68,7 +68,7 @@ class Saved:
 def save(  # noqa: PLR0913  every option is a keyword with a default
     adapter: Adapter,
     path: str | Path,
-    format: str,  # noqa: A002  the word people use
+    format: str,
     *,
     dtype: str | None = None,
     lossy: bool = False,
@@ -154,7 +154,7 @@ def _drop_stale_hashes(draft: Path, made: TensorMap, container: Container) -> No
         container.edit(draft, rewritten, honest)
 
 
-def chosen(format: str, plugins: Host, path: Path | None = None) -> tuple[Dialect, Container]:  # noqa: A002  the word people use
+def chosen(format: str, plugins: Host, path: Path | None = None) -> tuple[Dialect, Container]:
     """Return the dialect and container a format names; raise UnknownName.
 
     Where it names no container, the suffix of `path` tells which of the dialect's own is meant, else it is the first.

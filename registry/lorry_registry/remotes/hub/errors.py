@@ -20,7 +20,7 @@ _LONGEST = 500
 def told(repository: str) -> Iterator[None]:
     """Turn what the Hub's client raises into NotFound, AccessDenied and UpstreamFailed."""
     # The client stands on another HTTP library from one major version to the next: this is that library's own error.
-    from huggingface_hub.errors import (  # type: ignore[attr-defined]
+    from huggingface_hub.errors import (  # type: ignore[attr-defined]  # HTTPError is not exported by name
         HfHubHTTPError,
         HTTPError,
         LocalTokenNotFoundError,

@@ -44,7 +44,7 @@ class HubRepository:
     @cached_property
     def _api(self) -> HfApi:
         from huggingface_hub import HfApi
-        from huggingface_hub.utils import disable_progress_bars  # type: ignore[attr-defined]
+        from huggingface_hub.utils import disable_progress_bars  # type: ignore[attr-defined]  # as below
 
         if not sys.stderr.isatty():
             disable_progress_bars()
@@ -104,7 +104,7 @@ class HubRepository:
         Raises NotFound, UpstreamFailed where the connection is cut, and VerificationFailed where the file there has
         another `size` than this.
         """
-        from huggingface_hub.utils import (  # type: ignore[attr-defined]
+        from huggingface_hub.utils import (  # type: ignore[attr-defined]  # not exported by name
             build_hf_headers,
             hf_raise_for_status,
             http_stream_backoff,
