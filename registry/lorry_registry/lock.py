@@ -100,10 +100,13 @@ class Difference(NamedTuple):
     stray: bool = False
 
 
-def lock(store: LocalStore, references: Iterable[Reference]) -> Lock:
-    """Find the version each reference means now, and fix it; raise NotFound."""
+def lock(store: LocalStore, references: Iterable[Reference], before: Lock | None = None) -> Lock:
+    """Fix the version each reference means now, and each other one of the lock `before`; raise NotFound."""
+    asked = [*references]
+    named = {each.adapter for each in asked}
+    kept = [Reference.parse(each.reference) for each in before.adapters] if before else []
     adapters = {}
-    for reference in references:
+    for reference in [*asked, *(each for each in kept if each.adapter not in named)]:
         if reference.adapter in adapters:
             raise Conflict(
                 f"{reference.adapter} is asked for twice, and a project uses one version of it; leave one out"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from lorry.errors import NotFound
 from lorry_registry.notes import NOTHING, Note
@@ -12,6 +12,9 @@ from lorry_registry.remotes.address import open_remote
 from lorry_registry.semver import Version
 from lorry_registry.shelf import shelf_here, shelf_there
 from lorry_registry.store import LocalStore
+
+if TYPE_CHECKING:
+    from lorry_registry.lock import Lock
 
 _SHOWN = 3
 
@@ -35,8 +38,11 @@ class Outdated(NamedTuple):
     note: Note
 
 
-def everything(store: LocalStore) -> Iterator[Used]:
-    """Yield the highest version of every adapter that its bare name finds here."""
+def used(store: LocalStore, locked: Lock | None = None) -> Iterator[Used]:
+    """Yield what a lock uses, or else the highest version of every adapter that its bare name finds here."""
+    if locked:
+        yield from (Used(Reference.parse(each.reference), each.exact.exact()) for each in locked.adapters)
+        return
     for adapter, _ in store.adapters():
         newest = shelf_here(store, adapter).highest(adapter)
         if newest:
@@ -48,17 +54,17 @@ def outdated(store: LocalStore, uses: Sequence[Used], place: str = "") -> Iterat
 
     Raises NotFound for a place that has none of what is used.
     """
-    shelves = [shelf_there(open_remote(place, used.asked)) if place else shelf_here(store, used.asked) for used in uses]
+    shelves = [shelf_there(open_remote(place, use.asked)) if place else shelf_here(store, use.asked) for use in uses]
     if place and uses and not any(shelf.versions for shelf in shelves):
-        names = ", ".join(used.asked.adapter for used in uses[:_SHOWN])
+        names = ", ".join(use.asked.adapter for use in uses[:_SHOWN])
         more = f" (and {len(uses) - _SHOWN} more)" if len(uses) > _SHOWN else ""
         raise NotFound(f"{place} has none of {names}{more}; check the place")
-    for used, shelf in zip(uses, shelves, strict=True):
-        asked = used.asked.at(used.version) if isinstance(used.asked.selector, Digest) else used.asked
+    for use, shelf in zip(uses, shelves, strict=True):
+        asked = use.asked.at(use.version) if isinstance(use.asked.selector, Digest) else use.asked
         fitting, newest = shelf.highest(asked), shelf.highest(asked.at(None))
-        found = Outdated(used, fitting, newest, shelf.notes.get(used.version, NOTHING))
+        found = Outdated(use, fitting, newest, shelf.notes.get(use.version, NOTHING))
         # An alias may move back; a range that finds less elsewhere only tells that what is here was not pushed there.
-        back = fitting is not None and isinstance(used.asked.selector, Alias) and fitting < used.version
-        ahead = any(version and version > used.version for version in (fitting, newest))
+        back = fitting is not None and isinstance(use.asked.selector, Alias) and fitting < use.version
+        ahead = any(version and version > use.version for version in (fitting, newest))
         if found.note.warns or back or ahead or (fitting is None and not place):
             yield found

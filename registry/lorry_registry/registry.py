@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lorry.errors import InvalidArgument, NotFound
 from lorry_registry.bases import Bases
 from lorry_registry.card import Card
-from lorry_registry.notes import Change, Note
+from lorry_registry.notes import Note
 from lorry_registry.reference import Alias, Reference, movable, parse_alias
+from lorry_registry.saying import instead, say
 from lorry_registry.semver import Version
 from lorry_registry.store import LocalStore, Resolved
 
@@ -141,42 +141,23 @@ class Registry:
         is given now. With `at` it is said in that place and not here. Raises InvalidArgument where the reference is
         not exact.
         """
-        use = self._there(replaced_by, at)
-        return self._say(reference, lambda note: note.yank(reason, use), "yank", at)
+        use = instead(self.store, replaced_by, at)
+        return say(self.store, Reference.parse(reference), lambda note: note.yank(reason, use), "yank", at)
 
     def unyank(self, reference: str, *, at: str = "") -> bool:
         """Take a yank back; return whether there was one."""
-        return self._say(reference, lambda note: note.without("yanked"), "unyank", at)
+        return say(self.store, Reference.parse(reference), lambda note: note.without("yanked"), "unyank", at)
 
     def deprecate(
         self, reference: str, reason: str | None = None, *, replaced_by: str | None = None, at: str = ""
     ) -> bool:
         """Warn whoever uses an exact version; return whether that is new. A reason from before stays."""
-        use = self._there(replaced_by, at)
-        return self._say(reference, lambda note: note.deprecate(reason, use), "deprecate", at)
+        use = instead(self.store, replaced_by, at)
+        return say(self.store, Reference.parse(reference), lambda note: note.deprecate(reason, use), "deprecate", at)
 
     def undeprecate(self, reference: str, *, at: str = "") -> bool:
         """Take a deprecation back; return whether there was one."""
-        return self._say(reference, lambda note: note.without("deprecated"), "undeprecate", at)
-
-    def _there(self, replaced_by: str | None, at: str) -> str | None:
-        """Return what is to be used instead, in full; raise NotFound where it is said here, and that is not here."""
-        if replaced_by is None:
-            return None
-        use = Reference.parse(replaced_by)
-        if not at:
-            self.store.resolve(use)
-        return str(use)
-
-    def _say(self, reference: str, change: Change, event: str, at: str) -> bool:
-        target = Reference.parse(reference)
-        target.exact()
-        if not at:
-            return self.store.say(target, change, event)
-        from lorry_registry.remotes.address import open_remote
-        from lorry_registry.remotes.remote_notes import say_there
-
-        return say_there(open_remote(at, target), target, change)
+        return say(self.store, Reference.parse(reference), lambda note: note.without("deprecated"), "undeprecate", at)
 
     def manifest(self, reference: str) -> Manifest:
         """Return everything that is recorded about a version."""
@@ -336,10 +317,7 @@ class Registry:
         """Fix the versions that references mean now, and those of `before` anew; see `lorry_registry.lock`."""
         from lorry_registry.lock import lock
 
-        given = [Reference.parse(each) for each in references]
-        kept = [Reference.parse(each.reference) for each in before.adapters] if before else []
-        asked = {each.adapter for each in given}
-        return lock(self.store, [*given, *(each for each in kept if each.adapter not in asked)])
+        return lock(self.store, map(Reference.parse, references), before)
 
     def outdated(self, locked: Lock | None = None, place: str = "") -> tuple[Outdated, ...]:
         """Return what of a lock, or else of this registry, could be newer or should not be used any more.
@@ -347,14 +325,9 @@ class Registry:
         It is held beside what this registry has, or with `place` beside what is there; raises NotFound for a place that
         has none of it.
         """
-        from lorry_registry.outdated import Used, everything, outdated
+        from lorry_registry.outdated import outdated, used
 
-        uses = (
-            [Used(Reference.parse(each.reference), each.exact.exact()) for each in locked.adapters]
-            if locked
-            else everything(self.store)
-        )
-        return tuple(outdated(self.store, list(uses), place))
+        return tuple(outdated(self.store, list(used(self.store, locked)), place))
 
     def sync(self, locked: Lock, folder: str | Path, *, force: bool = False) -> tuple[Path, ...]:
         """Make a folder hold every file of every locked version; return them."""
@@ -385,15 +358,6 @@ class Registry:
 
         A place is a folder, below which files may have any name, or an address such as "s3://bucket/folder".
         """
-        from lorry_registry.fsck import repair
-        from lorry_registry.remotes.address import open_remote
-        from lorry_registry.remotes.check import mend
+        from lorry_registry.repair import repair
 
-        named = [str(place) for place in places]
-        folders = [Path(place).expanduser() for place in named if "://" not in place]
-        faults = tuple(faults)
-        mended = repair(self.store, faults, folders)
-        for place in (each for each in named if "://" in each):
-            left = [fault for fault in faults if fault not in mended]
-            mended += mend(self.store, left, partial(open_remote, place))
-        return mended
+        return repair(self.store, faults, places)

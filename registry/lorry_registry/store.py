@@ -26,6 +26,7 @@ from lorry.errors import (
 )
 from lorry_registry import durable
 from lorry_registry.blobs import Blobs, Content
+from lorry_registry.latest import highest_offered, move_latest, offered
 from lorry_registry.layout import Layout, default_home
 from lorry_registry.names import check_name
 from lorry_registry.notes import Change
@@ -202,7 +203,7 @@ class LocalStore:
         records = self.records(reference)
         if records.yanked(version):
             raise Conflict(f"{reference.at(version)} was yanked, and no alias finds it; lorry unyank takes that back")
-        if reference.selector.name == LATEST and version != max(_all_offered(records), default=None):
+        if reference.selector.name == LATEST and version != highest_offered(records):
             movable(reference.selector)
         self.layout.prepare()
         return records.move(reference.selector, version)
@@ -232,15 +233,15 @@ class LocalStore:
         self.layout.prepare()
         records = self.records(reference)
         changed = records.say(version, change, event)
-        _move_latest(records)
+        move_latest(records)
         return changed
 
     def _follow_up(self, reference: Reference, digest: str, aliases: Iterable[Alias]) -> None:
         """Do what follows the commit point; raise PublishIncomplete naming every step that failed."""
         records, version = self.records(reference), reference.exact()
         steps: dict[str, Callable[[], object]] = {"not logged": lambda: records.log_publish(version, digest)}
-        if _offered(records, version):
-            steps[f"alias {LATEST} not moved"] = lambda: _move_latest(records)
+        if offered(records, version):
+            steps[f"alias {LATEST} not moved"] = lambda: move_latest(records)
         for alias in aliases:
             steps[f"alias {alias} not moved"] = partial(records.move, alias, version)
         failed = []
@@ -260,8 +261,8 @@ class LocalStore:
                 return Resolved(reference, digest) if digest else None
             case Digest(prefix):
                 return self._find_digest(reference, prefix)
-        offered = [version for version in self._meant(reference) if not records.yanked(version)]
-        return self._find(reference.at(max(offered))) if offered else None
+        found = [version for version in self._meant(reference) if not records.yanked(version)]
+        return self._find(reference.at(max(found))) if found else None
 
     def _meant(self, reference: Reference) -> list[Version]:
         """Return the versions that a range, an alias or a bare name speaks of, yanked ones too."""
@@ -307,30 +308,3 @@ class LocalStore:
 
         known = dict.fromkeys(each.adapter for each in self.published())
         return difflib.get_close_matches(reference.adapter, known, n=3, cutoff=0.75)
-
-
-def _move_latest(records: Records) -> None:
-    """Move "latest" to the highest stable version not yanked, and look again: a publish may have come between."""
-    latest, moved = Alias(LATEST), True
-    while moved:
-        offered = _all_offered(records)
-        if offered:
-            moved = records.move(latest, max(offered))
-        else:
-            moved = _stands_for_yanked(records, latest) and records.drop(latest)
-
-
-def _stands_for_yanked(records: Records, alias: Alias) -> bool:
-    try:
-        version = records.alias(alias)
-    except VerificationFailed:  # damaged: lorry fsck tells of it
-        return False
-    return version is not None and records.yanked(version)
-
-
-def _all_offered(records: Records) -> list[Version]:
-    return [version for version in records.versions() if _offered(records, version)]
-
-
-def _offered(records: Records, version: Version) -> bool:
-    return version.stable and not records.yanked(version)
