@@ -46,12 +46,12 @@ def test_methods_are_listed_with_formula_source_and_options(command: Command) ->
 
 
 def test_a_rank_is_kept_and_its_cost_told(command: Command, cat: Path, dog: Path, out: Path) -> None:
-    done = command("merge", cat, dog, "-o", out, "--method", "svd", "--rank", "2", "--report", "--json")
+    done = command("merge", cat, dog, "-o", out, "--method", "svd", "--rank", "2", "--details", "--json")
     assert done.code == 0, done.err
     assert 0 < done.json["max_error"] < 1
     assert {each["rank"] for each in done.json["merged"]} == {2}
     assert sum(len(each["pairs"]) for each in done.json["meetings"]["modules"]) == 1
-    people = command("merge", cat, dog, "-o", out, "--method", "svd", "--report", "--force")
+    people = command("merge", cat, dog, "-o", out, "--method", "svd", "--details", "--force")
     assert people.code == 0, people.err
     assert "error up to" in people.out
     assert "1 of 3 parameters are changed by more than one" in people.out

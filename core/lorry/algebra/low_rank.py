@@ -39,14 +39,6 @@ def truncate(factors: Factors, rank: Rank) -> Truncated:
     )
 
 
-def singular_values(factors: Factors) -> Tensor:
-    """Return the singular values of up · down, descending, in float64."""
-    import torch
-
-    values: Tensor = torch.linalg.svdvals(_core(_reflected(factors.up), _reflected(factors.down.mT)))
-    return values
-
-
 class _Reflected(NamedTuple):
     """A tall or wide matrix as Householder reflections and a triangle."""
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from lorry.ops.merging.merge import MergedLayer
 
 _SHOWN = 12
-"""How many layers a report shows; --json has all."""
+"""How many layers --details shows; --json has all."""
 
 
 def _list_methods(context: click.Context, _: click.Parameter, wanted: bool) -> None:
@@ -57,7 +57,7 @@ def _list_methods(context: click.Context, _: click.Parameter, wanted: bool) -> N
 @options.base
 @click.option("--to", "target", metavar="FORMAT", help="Format of the result; that of the first adapter if not given.")
 @options.dtype
-@click.option("--report", is_flag=True, help="Show where the adapters meet, and what became of every layer.")
+@click.option("--details", is_flag=True, help="Show where the adapters meet, and what became of every layer.")
 @options.device
 @options.partial
 @options.recipe
@@ -77,7 +77,7 @@ def command(
     base: str | None,
     target: str | None,
     dtype: str | None,
-    report: bool,
+    details: bool,
     device: str,
     partial: bool,
     recipe_file: str | None,
@@ -114,7 +114,7 @@ def command(
     merged = work.finish()
     if not merged.layers and not merged.tokens:  # no file says that it is empty on purpose
         raise InvalidArgument("every weight is 0; nothing would be left")
-    met = interference(pairs, weights=weights, base=opened) if report and len(pairs) > 1 else None
+    met = interference(pairs, weights=weights, base=opened) if details and len(pairs) > 1 else None
     wanted = target or main_dialect(pairs[0][0])
     told = {**work.recipe(wanted, dtype), **(learned.recipe if learned else {})}
     saved = save(merged, output, wanted, dtype=dtype, force=force, metadata=header(told))
@@ -134,11 +134,11 @@ def command(
                 "max_error": max((each.error for each in layers), default=0.0),
                 **({"learned": list(weights), **learned.told} if learned else {}),
                 **({"meetings": as_dicts(met)} if met else {}),
-                **({"merged": [_as_dict(each) for each in layers]} if report else {}),
+                **({"merged": [_as_dict(each) for each in layers]} if details else {}),
             }
         )
         return
-    if report:
+    if details:
         _show(layers)
     if met:
         from lorry.cli.meetings import show

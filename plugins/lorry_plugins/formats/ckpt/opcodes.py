@@ -8,6 +8,7 @@ opcode that torch never writes, end the reading. What each opcode means: the sta
 from __future__ import annotations
 
 import struct
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -30,12 +31,12 @@ class Global:
     call: Callable[..., Any] | None = None
 
 
-class Instance:
+class Instance(ABC):
     """An object that takes its state after it was made (BUILD)."""
 
+    @abstractmethod
     def set_state(self, state: object) -> None:
         """Take the state, or raise Refused."""
-        raise NotImplementedError
 
 
 class Machine:
