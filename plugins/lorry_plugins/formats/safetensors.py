@@ -12,6 +12,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sized
+from itertools import chain
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -141,9 +142,10 @@ def _header(tensors: Mapping[str, TensorRef], metadata: Mapping[str, str]) -> by
     header: dict[str, object] = {}
     at = 0
     for key, ref in tensors.items():
-        header[key] = entry = {"dtype": ref.dtype, "shape": list(ref.shape), "data_offsets": [at, at + ref.nbytes]}
-        _check_entry(key, entry)
-        at += ref.nbytes
+        after = at + ref.nbytes
+        header[key] = {"dtype": ref.dtype, "shape": list(ref.shape), "data_offsets": [at, after]}
+        at = after
+    _check_entries(header)
     if _METADATA in header:
         raise _Fault(f"a tensor is named {_METADATA!r}")
     _check_count(header)
@@ -178,7 +180,7 @@ def _parse(header: bytes, size: int) -> tuple[dict[str, _Entry], dict[str, str]]
         raise _Fault(f"its header is not UTF-8 JSON ({error})") from None
     metadata = _check_metadata(entries.pop(_METADATA, {}))
     _check_count(entries)
-    tensors = {key: _check_entry(key, entry) for key, entry in entries.items()}
+    tensors = _check_entries(entries)
     at = 0
     for (first, last, *_), key in sorted(zip(tensors.values(), tensors, strict=True)):
         if first != at:
@@ -200,6 +202,38 @@ def _check_size(header: bytes) -> None:
 def _check_count(entries: Sized) -> None:
     if len(entries) > TENSOR_LIMIT:
         raise _Fault(f"it names {len(entries):,} tensors, more than {TENSOR_LIMIT:,}")
+
+
+def _check_entries(entries: Mapping[str, Any]) -> dict[str, _Entry]:
+    """Check all tensors of a header together; one by one only where that fails, to say which is wrong and why."""
+    return _sound_entries(entries) or {key: _check_entry(key, entry) for key, entry in entries.items()}
+
+
+def _sound_entries(entries: Mapping[str, Any]) -> dict[str, _Entry]:
+    """Return the entries if each of them keeps every rule of `_check_entry`, else nothing."""
+    rows = entries.values()
+    try:
+        dtypes, shapes, offsets = ([row[field] for row in rows] for field in ("dtype", "shape", "data_offsets"))
+        firsts, lasts = zip(*offsets, strict=True)
+        plain = (
+            {*map(len, rows)} == {len(_FIELDS)}
+            and {*map(type, shapes), *map(type, offsets)} == {list}
+            and max(map(len, shapes)) <= AXES_LIMIT
+            and _counts([*chain(*shapes, *offsets)])
+            and max(map(len, entries)) <= KEY_LIMIT
+            and "".join(entries).isprintable()
+        )
+        if not plain:
+            return {}
+        layouts = list(zip(dtypes, map(tuple, shapes), strict=True))
+        bits = {(dtype, shape): BITS[dtype] * math.prod(shape) for dtype, shape in set(layouts)}
+    except (TypeError, KeyError, ValueError):
+        return {}
+    if [bits[each] for each in layouts] != [8 * (last - first) for first, last in offsets]:
+        return {}
+    return {
+        key: (first, last, *layout) for key, first, last, layout in zip(entries, firsts, lasts, layouts, strict=True)
+    }
 
 
 def _check_entry(key: str, entry: Any) -> _Entry:  # noqa: ANN401  whatever the JSON holds
