@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -29,21 +29,24 @@ class TensorMap:
 
     def begins(self, *leads: str) -> bool:
         """Tell whether a key begins with one of these."""
-        keys = self._sorted
-        places = ((bisect_left(keys, lead), lead) for lead in leads)
-        return any(at < len(keys) and keys[at].startswith(lead) for at, lead in places)
+        return _begins(self._sorted, leads)
 
     def ends(self, *endings: str) -> bool:
         """Tell whether a key ends with one of these."""
-        return any(key.endswith(endings) for key in self.tensors)
+        return _begins(self._backwards, (ending[::-1] for ending in endings))
 
     def mentions(self, *parts: str) -> bool:
         """Tell whether a key has one of these anywhere in it."""
-        return any(part in self._text for part in parts)
+        text = self._text
+        return any(part in text for part in parts)
 
     @cached_property
     def _sorted(self) -> list[str]:
         return sorted(self.tensors)
+
+    @cached_property
+    def _backwards(self) -> list[str]:
+        return sorted(key[::-1] for key in self.tensors)
 
     @cached_property
     def _text(self) -> str:
@@ -58,3 +61,9 @@ class TensorMap:
     def folder(self) -> str:
         """Name of the folder, which tells the component where one of several has a folder to itself."""
         return self.paths[0].absolute().parent.name if self.paths else ""
+
+
+def _begins(texts: Sequence[str], leads: Iterable[str]) -> bool:
+    """Tell whether one of the sorted texts begins with one of these."""
+    places = ((bisect_left(texts, lead), lead) for lead in leads)
+    return any(at < len(texts) and texts[at].startswith(lead) for at, lead in places)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import NamedTuple
@@ -100,15 +100,10 @@ class Grammar:
 
     def places(self, stem: str) -> list[Place]:
         """Return every module the part before the suffix can name; several only where prefixes are missing."""
-        found = []
-        for lead, tables in self._behind:
-            if stem.startswith(lead):
-                for modules in tables:
-                    place = modules[stem]
-                    if place is not None:
-                        found.append(place)
-                        break
-        return found
+        found = (
+            next((place for each in schemes for place in each.places([stem]).values()), None) for schemes in self.behind
+        )
+        return [place for place in found if place is not None]
 
     def stem(self, prefix: str, target: Target) -> str:
         """Spell the part of a key before the suffix."""
@@ -158,46 +153,55 @@ class Grammar:
         return self._tables[known]
 
     @cached_property
-    def _behind(self) -> tuple[tuple[str, tuple[_Modules, ...]], ...]:
-        """What begins the keys of a component, the longest first, and the modules that may follow."""
-        rows = [
-            (lead, tuple(_modules(lead, prefix, component.name, table) for table in tables))
+    def behind(self) -> tuple[tuple[Behind, ...], ...]:
+        """What may follow each beginning of a key, the longest first, by the names of each scheme in turn."""
+        found = [
+            tuple(_behind(self._lead(prefix), prefix, component.name, table) for table in tables)
             for component in self.base.components
             if _speaks(component, self.dialect.naming)
             for naming in [_naming(component, self.dialect.naming)]
             for tables in [[name_table(component, scheme, self.dialect.separator) for scheme in naming.schemes]]
             for prefix in naming.prefixes
-            for lead in [self._lead(prefix)]
         ]
-        return tuple(sorted(rows, key=lambda row: -len(row[0])))
+        return tuple(sorted(found, key=lambda schemes: -len(schemes[0].lead)))
 
     def _lead(self, prefix: str) -> str:
         return self.dialect.lead + (prefix + self.dialect.separator if prefix else "")
 
 
-class _Modules(dict[str, Place | None]):
-    """The modules of one component behind one prefix by the names of one scheme, each looked up once."""
+class Behind:
+    """The modules of one component behind one beginning of keys, by the names of one scheme, each looked up once."""
 
     def __init__(self, lead: str, prefix: str, component: str, table: NameTable) -> None:
-        super().__init__()
-        self._lead, self._prefix, self._component, self._table = lead, prefix, component, table
+        self.lead = lead
+        self._prefix, self._component, self._table = prefix, component, table
+        self._known: dict[str, Place | None] = {}
 
-    def __missing__(self, stem: str) -> Place | None:
-        module = stem[len(self._lead) :]
+    def places(self, stems: Iterable[str]) -> dict[str, Place]:
+        """Return those of the stems that name a module here, and what they name."""
+        known, found = self._known, {}
+        for stem in stems:
+            if stem.startswith(self.lead):
+                if stem not in known:
+                    if len(known) >= MANY:
+                        known.clear()
+                    known[stem] = self._find(stem.removeprefix(self.lead))
+                place = known[stem]
+                if place is not None:
+                    found[stem] = place
+        return found
+
+    def _find(self, module: str) -> Place | None:
         target = self._table.find(module)
-        place = None
-        if target is not None:
-            paths = tuple(ModulePath(self._component, part) for part in target.parts)
-            place = Place(self._component, self._prefix, self._table.scheme, module, target, paths)
-        if len(self) >= MANY:
-            self.clear()
-        self[stem] = place
-        return place
+        if target is None:
+            return None
+        paths = tuple(ModulePath(self._component, part) for part in target.parts)
+        return Place(self._component, self._prefix, self._table.scheme, module, target, paths)
 
 
 @cache
-def _modules(lead: str, prefix: str, component: str, table: NameTable) -> _Modules:
-    return _Modules(lead, prefix, component, table)
+def _behind(lead: str, prefix: str, component: str, table: NameTable) -> Behind:
+    return Behind(lead, prefix, component, table)
 
 
 @cache

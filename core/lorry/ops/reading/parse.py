@@ -37,13 +37,18 @@ class _Parser:
 
     def parse(self) -> Draft:
         stems = self._readings.stems
-        places = [self._settle(self._grammar.places(stem), keys) for stem, keys in stems.items()]
+        named = self._readings.places(self._grammar)
+        places = {
+            stem: found[0] if len(found) == 1 else self._settle(found, stems[stem])
+            for stem in stems
+            if (found := named.get(stem))
+        }
         doubts, self._draft = self._draft.ambiguous, self._readings.draft(places)
         self._draft.ambiguous |= doubts
         reason = f"{self._grammar.base.title} has no module of this name"
-        for place, keys in zip(places, stems.values(), strict=True):
-            if place is None:
-                self._draft.unmapped |= dict.fromkeys(keys.values(), reason)
+        self._draft.unmapped |= {
+            key: reason for stem, keys in stems.items() if stem not in places for key in keys.values()
+        }
         for key in self._readings.shared.keys() - self._draft.used.keys():
             self._draft.unmapped[key] = "no module uses it"
         self._read_tokens()
@@ -51,16 +56,16 @@ class _Parser:
             self._draft.ambiguous |= dict.fromkeys(self._grammar.dialect.doubts(self._source))
         return self._draft
 
-    def _settle(self, places: Sequence[Place], keys: Mapping[str, str]) -> Place | None:
+    def _settle(self, places: Sequence[Place], keys: Mapping[str, str]) -> Place:
         """Choose the component of a name without a prefix: by the base's own shapes, or the name of its folder."""
-        if len(places) > 1 and self._shapes is not None:
+        if self._shapes is not None:
             places = [place for place in places if self._fits(place, keys, self._shapes)] or places
         if len(places) > 1:
             places = [place for place in places if place.component == self._source.folder] or places
         if len(places) > 1:
             names = " or ".join(place.component for place in places)
             self._draft.ambiguous[("component", f"the names fit {names}; read as {places[0].component}")] = None
-        return places[0] if places else None
+        return places[0]
 
     def _fits(self, place: Place, keys: Mapping[str, str], shapes: Shapes) -> bool:
         known = shapes.get(place.paths[0])
@@ -84,7 +89,10 @@ class _Parser:
                 rest = self._rest()
 
     def _rest(self) -> TensorMap:
-        unused = {key: ref for key, ref in self._source.tensors.items() if key not in self._draft.used}
+        used = self._draft.used
+        if not used:
+            return self._source
+        unused = {key: ref for key, ref in self._source.tensors.items() if key not in used}
         return replace(self._source, tensors=unused)
 
     def _add_token(self, text: str, vectors: Mapping[str, TensorRef], keys: tuple[str, ...]) -> None:

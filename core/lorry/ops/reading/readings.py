@@ -12,7 +12,7 @@ from lorry.ir.module_path import ModulePath
 from lorry.ir.tensor import TensorRef, scalars
 from lorry.ir.tensor_map import TensorMap
 from lorry.ir.token import Token
-from lorry.ops.reading.grammar import Grammar, Place, Spelled
+from lorry.ops.reading.grammar import Behind, Grammar, Place, Spelled
 from lorry.ops.writing import views
 from lorry.plugin.kind import ALPHA
 
@@ -38,13 +38,14 @@ class Draft:
 
 
 class _Way(NamedTuple):
-    """A spelling with the suffixes of a module that it explains; `alpha` is the one of alpha, "" where it is not there.
+    """A spelling with the suffixes of a module that it explains, and those left for others.
 
-    Slots are paired with suffixes.
+    Slots are paired with suffixes; `alpha` is the suffix of alpha, "" where it is not there.
     """
 
     spelled: Spelled
     suffixes: tuple[str, ...]
+    left: tuple[str, ...]
     slots: tuple[tuple[str, str], ...]
     alpha: str
 
@@ -54,6 +55,15 @@ class _Covered(NamedTuple):
 
     way: _Way
     slots: dict[str, TensorRef]
+
+
+class _Reading(NamedTuple):
+    """What the keys of one module say: its layers, the keys behind them, those left with the reason, and doubts."""
+
+    layers: dict[ModulePath, list[Layer]]
+    behind: list[str]
+    unmapped: dict[str, str]
+    ambiguous: dict[tuple[str, str], None]
 
 
 class Readings:
@@ -69,12 +79,13 @@ class Readings:
         self._silence = dialect.header.silence if dialect.header else ""
         self._facts = dialect.facts(source)
         self._ways: dict[tuple[str, ...], list[_Way]] = {}
-        self._read: dict[Place, Draft] = {}
+        self._read: dict[Place, _Reading] = {}
         self._alphas: dict[str, float | InvalidArgument] | None = None
         self.shared = {key: source.tensors[key] for key in grammar.shared if key in source.tensors}
         """Tensors that all modules have in common."""
         self._unspelled: list[str] = []
-        self._drafts: list[tuple[list[Place | None], Draft]] = []
+        self._places: dict[Behind, dict[str, Place]] = {}
+        self._drafts: list[tuple[dict[str, Place], Draft]] = []
         self.stems: dict[str, dict[str, str]] = {}
         """The keys of each module by suffix."""
         for key, spelled in grammar.spelled_keys(source).items():
@@ -86,8 +97,21 @@ class Readings:
             else:
                 self.stems.setdefault(parts[0], {})[parts[1]] = key
 
-    def draft(self, places: list[Place | None]) -> Draft:
-        """Read the modules that the stems mean, each in its place; None is read by nobody.
+    def places(self, grammar: Grammar) -> dict[str, list[Place]]:
+        """Return the modules of a base that each stem can name; bases that name a component alike share the search."""
+        found: dict[str, list[Place]] = {}
+        for schemes in grammar.behind:
+            named: dict[str, Place] = {}
+            for each in schemes:
+                if each not in self._places:
+                    self._places[each] = each.places(self.stems)
+                named = self._places[each] | named  # the first scheme that has a name for it wins
+            for stem, place in named.items():
+                found.setdefault(stem, []).append(place)
+        return found
+
+    def draft(self, places: dict[str, Place]) -> Draft:
+        """Read the modules that the stems mean, each in its place.
 
         It is done once for all bases with the same places.
         """
@@ -95,12 +119,11 @@ class Readings:
         if known is None:
             known = Draft()
             known.unmapped |= dict.fromkeys(self._unspelled, "its ending belongs to no installed kind in this dialect")
-            for place, keys in zip(places, self.stems.values(), strict=True):
-                if place is not None:
-                    try:
-                        self._add(known, place, keys)
-                    except InvalidFile as error:
-                        known.broken |= dict.fromkeys(keys.values(), error)
+            for stem, place in places.items():
+                try:
+                    self._add(known, place, self.stems[stem])
+                except InvalidFile as error:
+                    known.broken |= dict.fromkeys(self.stems[stem].values(), error)
             self._drafts.append((places, known))
         made = Draft()
         made.add(known)
@@ -119,10 +142,17 @@ class Readings:
                 )
         if place not in self._read:
             self._read[place] = self._reading(place, keys)
-        draft.add(self._read[place])
+        layers, behind, unmapped, ambiguous = self._read[place]
+        draft.layers |= layers
+        draft.keys |= dict.fromkeys(layers, behind)
+        draft.used |= dict.fromkeys(behind)
+        draft.unmapped |= unmapped
+        draft.ambiguous |= ambiguous
 
-    def _reading(self, place: Place, keys: Mapping[str, str]) -> Draft:
-        draft = Draft()
+    def _reading(self, place: Place, keys: Mapping[str, str]) -> _Reading:
+        layers: dict[ModulePath, list[Layer]] = {}
+        behind: list[str] = []
+        doubts: dict[tuple[str, str], None] = {}
         reason = "stands there without the slots it belongs to"
         scales: dict[str, float] = {}
         for covered in self._cover(keys):
@@ -141,25 +171,22 @@ class Readings:
                 reason = str(error)
                 continue
             if told is None and self._silence:
-                draft.ambiguous["scale", self._silence] = None
+                doubts["scale", self._silence] = None
             scales[kind.name] = scale
-            behind = [keys[suffix] for suffix in covered.way.suffixes]
-            if spelling.shared:
+            behind += [keys[suffix] for suffix in covered.way.suffixes]
+            if self.shared:
                 behind += [key for key in spelling.shared if key in self.shared]
-            draft.used.update(dict.fromkeys(behind))
             for path, part in zip(place.paths, parts, strict=True):
-                draft.layers.setdefault(path, []).append(part)
-                draft.keys.setdefault(path, []).extend(behind)
-        if len(draft.used) < len(keys) or self.shared:
-            left = {key: f"{suffix}: {reason}" for suffix, key in keys.items() if key not in draft.used}
-            draft.unmapped.update(left)
-        return draft
+                layers.setdefault(path, []).append(part)
+        unmapped = {}
+        if len(behind) < len(keys) or self.shared:
+            unmapped = {key: f"{suffix}: {reason}" for suffix, key in keys.items() if key not in behind}
+        return _Reading(layers, behind, unmapped, doubts)
 
     def _layer(self, place: Place, covered: _Covered) -> tuple[Layer, int | None]:
         """Make a layer in its kind's own form, with no scale yet, and tell its rank; None where its kind has none."""
         kind, spelling = covered.way.spelled
-        slots = covered.slots.copy()
-        slots.pop(ALPHA, None)
+        slots = {slot: ref for slot, ref in covered.slots.items() if slot != ALPHA}
         try:
             layer = spelling.read(Layer(kind=kind.name, slots=slots, param=spelling.param), self._facts)
             return layer, kind.rank(layer.slots) if kind.rank else None
@@ -202,7 +229,7 @@ class Readings:
                     slots |= {slot: self.shared[key] for key, slot in spelling.shared.items() if key in self.shared}
                 if spelling.accepts(slots):
                     chosen.append(_Covered(way, slots))
-                    left = tuple(suffix for suffix in left if suffix not in way.suffixes)
+                    left = way.left
                     break
             else:
                 break
@@ -220,6 +247,7 @@ class Readings:
                 present |= {slot for key, slot in spelling.shared.items() if key in self.shared}
                 if covered and {*spelling.slots.values(), *spelling.shared.values()} - spelling.optional <= present:
                     alpha = next((suffix for slot, suffix in slots if slot == ALPHA), "")
-                    found.append(_Way(each, covered, slots, alpha))
+                    left = tuple(suffix for suffix in suffixes if suffix not in covered)
+                    found.append(_Way(each, covered, left, slots, alpha))
             self._ways[suffixes] = sorted(found, key=lambda way: -len(way.suffixes))
         return self._ways[suffixes]

@@ -11,8 +11,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 
 from lorry.ir.frame import Frame
-from lorry.ir.tensor import TensorRef, scalars
+from lorry.ir.tensor import scalars
 from lorry.ops.reading.grammar import Grammar
+from lorry.ops.reading.readings import Readings
 
 HASH_KEYS = ("sshs_model_hash", "sshs_legacy_hash", "modelspec.hash_sha256")
 """Header entries that are hashes of the file's own tensors, and lies in front of any others."""
@@ -44,18 +45,12 @@ class Style:
 
 def style_of(frame: Frame, grammar: Grammar) -> Style:
     """Read the style off the source a frame holds."""
+    readings = Readings(frame.source, grammar)
     naming: dict[str, set[tuple[str, str]]] = {}
-    stems: dict[str, None] = {}
-    alphas: list[TensorRef] = []
-    for key, spelled in grammar.spelled_keys(frame.source).items():
-        parts = grammar.split(spelled)
-        if parts is not None:
-            stems[parts[0]] = None
-            if parts[1] in grammar.alphas:
-                alphas.append(frame.source.tensors[key])
-    for stem in stems:
-        for place in grammar.places(stem)[:1]:
-            naming.setdefault(place.component, set()).add((place.prefix, place.scheme))
+    for found in readings.places(grammar).values():
+        naming.setdefault(found[0].component, set()).add((found[0].prefix, found[0].scheme))
+    told = {key for keys in readings.stems.values() for suffix, key in keys.items() if suffix in grammar.alphas}
+    alphas = [ref for key, ref in frame.source.tensors.items() if key in told]
     header = grammar.dialect.header
     own = header.metadata if header else ()
     kept = {name: frame.source.sides[name] for name in (header.sides if header else ()) if name in frame.source.sides}
