@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -93,6 +98,67 @@ def test_back_into_a_folder(command: Command, base: lorry.Base, cat: Path, tmp_p
     assert one.keys() == two.keys()
     for name, tensor in one.items():
         torch.testing.assert_close(tensor, two[name], rtol=1e-6, atol=1e-6)
+
+
+KILLED = f"""
+import os, sys
+sync, done = os.fsync, []
+def fsync(handle):
+    if len(done) == 2:
+        os.kill(os.getpid(), {signal.SIGKILL.value})
+    done.append(handle)
+    sync(handle)
+os.fsync = fsync
+from lorry.__main__ import main
+main()
+"""
+
+
+@pytest.mark.parametrize("base", ["sd1"], indirect=True)
+@pytest.mark.parametrize("verb", ["convert-base", "bake"])
+def test_a_folder_in_another_layout_goes_on_after_a_kill(
+    verb: str, command: Command, base: lorry.Base, cat: Path, tmp_path: Path
+) -> None:
+    single, out = tmp_path / "single.safetensors", tmp_path / "out"
+    lorry.convert_base(base, single, "ldm")
+    adapters = [cat] if verb == "bake" else []
+    words = [verb, single, *adapters, "--to", "diffusers", "--like", base.path, "-o", out]
+    assert command(*words).code == 0
+    uninterrupted = files(out)
+    shutil.rmtree(out)
+    killed = subprocess.run([sys.executable, "-c", KILLED, *map(str, words)], check=False, capture_output=True)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert not out.exists()
+    finished = {path.stat().st_ino for path in tmp_path.glob(".out.*.part/*/*.safetensors")}
+    assert finished
+    assert command(*words).code == 0
+    assert files(out) == uninterrupted
+    assert finished <= {path.stat().st_ino for path in out.rglob("*")}
+    assert not list(tmp_path.glob(".out.*"))
+
+
+@pytest.mark.parametrize("base", ["sd1"], indirect=True)
+def test_what_was_changed_since_is_written_again(
+    base: lorry.Base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    single, out = tmp_path / "single.safetensors", tmp_path / "out"
+    lorry.convert_base(base, single, "ldm")
+    monkeypatch.setattr("lorry.ops.bases.convert.copy_rest", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        lorry.convert_base(lorry.open_base(single), out, "diffusers", like=base.path)
+    monkeypatch.undo()
+    (unet,) = tmp_path.glob(".out.*.part/unet/*.safetensors")
+    os.truncate(unet, unet.stat().st_size - 1)
+    lorry.convert_base(lorry.open_base(single), out, "diffusers", like=base.path, verify=True)
+    assert tensors(out).keys() == base.tensors.keys()
+
+
+def interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 @pytest.mark.parametrize("dtype", ["F16", "BF16"])

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from lorry.errors import InvalidArgument, NotRepresentable, VerificationFailed
+from lorry.errors import InvalidArgument, InvalidFile, NotRepresentable, VerificationFailed
 from lorry.ir.tensor import TensorRef
 from lorry.ir.tensor_map import TensorMap
 from lorry.ops.baking.bake import check_plain
@@ -61,7 +63,8 @@ def convert_base(  # noqa: PLR0913  every option is a keyword with a default
     component that draws goes along. A folder gets everything but weights (configurations, tokenizers) from the folder
     `like` (or the base of that name), by default from the base itself where that is one; with neither it has
     none, and no tool loads it. A component of more bytes than `shard_size` (a number,
-    or text as "5GB") is divided into shards with an index. `verify` reads the result back and compares every byte.
+    or text as "5GB") is divided into shards with an index. A folder that is interrupted goes on, when it is written
+    again, with the files that were not finished. `verify` reads the result back and compares every byte.
     `metadata` is added to the header, by default how it was made where the base's own header tells that of the base;
     one that tells nothing stays as it is, so that a base comes back byte for byte. The tensors named in `required` are
     not left out, `lossy` or not.
@@ -93,11 +96,12 @@ def convert_base(  # noqa: PLR0913  every option is a keyword with a default
     if metadata is None:
         metadata = header(told()) if recipe_of(base, plugins) else {}
     configured = True
-    with replacing(path, force=force) as draft:
-        written = TensorMap(tensors=named.tensors, metadata={**_header(base, model, plugins), **metadata})
+    written = TensorMap(tensors=named.tensors, metadata={**_header(base, model, plugins), **metadata})
+    with replacing(path, force=force, job=_job(base, written, size) if layout == FOLDER else "") as draft:
         if layout == FOLDER:
-            configured = _copy_rest(base, _folder(like, plugins) if like is not None else base.path, draft, model)
+            # Weights first, so that whatever is in a folder that was interrupted is a whole file of weights.
             _write_folder(written, draft, model, size, plugins)
+            configured = _copy_rest(base, _folder(like, plugins) if like is not None else base.path, draft, model)
         else:
             _write(written, draft, plugins)
         if verify:
@@ -170,17 +174,14 @@ class _Renamed:
 
 
 def _copy_rest(base: Base, source: Path, path: Path, model: BaseModel) -> bool:
-    """Make the folder, with what a folder has beside weights; return whether there was any.
+    """Give the folder what a folder has beside weights; return whether there was any.
 
     The folder of one component belongs one level down.
     """
     if source in {file.parent for file in base.files}:
-        path.mkdir()
         copy_rest(source, path / model.components[0].name)
     elif source.is_dir():
         copy_rest(source, path)
-    else:
-        path.mkdir()
     return source.is_dir()
 
 
@@ -198,13 +199,38 @@ def _write_folder(written: TensorMap, path: Path, model: BaseModel, size: int | 
         metadata = {**(written.metadata if name == model.components[0].name else {}), "format": "pt"}
         component = model.component(name)
         file = "model" if component and component.tokenizer else "diffusion_pytorch_model"
-        (path / name).mkdir(exist_ok=True)
+        (path / name).mkdir(parents=True, exist_ok=True)
         whole = f"{file}.safetensors"
         files = {whole: own} if size is None else shards(whole, own, size)
         for shard, held in files.items():
-            _write(TensorMap(tensors=held, metadata=metadata), path / name / shard, plugins)
+            place, tensors = path / name / shard, TensorMap(tensors=held, metadata=metadata)
+            if not _finished(place, tensors, plugins):
+                with replacing(place, force=True) as draft:
+                    _write(tensors, draft, plugins)
         if len(files) > 1:
             write_index(path / name, files)
+
+
+def _job(base: Base, written: TensorMap, size: int | None) -> str:
+    """Name what a folder is made of: files by size and time, since their digests would take as long as the writing."""
+    files = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in base.files]
+    described = [(key, ref.dtype, ref.shape) for key, ref in written.tensors.items()]
+    told = json.dumps([files, described, sorted(written.metadata.items()), size])
+    return hashlib.sha256(told.encode()).hexdigest()[:8]
+
+
+def _finished(place: Path, tensors: TensorMap, plugins: Host) -> bool:
+    """Tell whether an interrupted write has finished a file: what has its name is whole, unless it was changed."""
+    if not place.is_file():
+        return False
+    try:
+        found = read_weights(place, plugins)
+    except InvalidFile:
+        return False
+    same = {key: (ref.dtype, ref.shape) for key, ref in tensors.tensors.items()}
+    return found.metadata == tensors.metadata and same == {
+        key: (ref.dtype, ref.shape) for key, ref in found.tensors.items()
+    }
 
 
 def _write(tensors: TensorMap, path: Path, plugins: Host) -> None:
