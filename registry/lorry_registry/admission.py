@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -57,10 +56,8 @@ def admit_version(manifest: Manifest, files: Mapping[str, Path]) -> None:
     except (LorryError, MemoryError, RecursionError):
         admit(manifest.reference, ordered)  # which says what is wrong, and in which file
         raise
-    with ThreadPoolExecutor(1) as pool:
-        about_files = pool.submit(lambda: [*_about_files(manifest, adapter, files)])
-        admit(manifest.reference, adapter)
-        lies = [*_about_adapter(manifest, adapter, plugins), *about_files.result()]
+    admit(manifest.reference, adapter)
+    lies = [*_about_adapter(manifest, adapter, plugins), *_about_files(manifest, adapter, files)]
     if lies:
         raise VerificationFailed(
             f"{manifest.reference} is not let in, for its manifest says what its files contradict: {'; '.join(lies)}; "

@@ -28,7 +28,8 @@ MEND = "lorry fsck --repair --from DIR or PLACE mends the registry; so does lorr
 """What to do about a blob that is damaged or missing."""
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-_CHUNK = 1 << 20
+_CHUNK = 8 << 20
+"""Large, since a thread that hashes beside other work waits for its turn after each."""
 _MOST = 1 << 30
 _NOT_HERE = {errno.EXDEV, errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EPERM, errno.EBADF}
 """What copy_file_range(2) says where the system, the disk or two different disks cannot do it."""
@@ -228,7 +229,8 @@ def _copied_by_the_system(reader: BinaryIO, writer: BinaryIO) -> bool:
 
 
 def _drain(reader: BufferedIOBase, writer: BinaryIO | None = None) -> Content:
-    digest, size, buffer = hashlib.sha256(), 0, bytearray(_CHUNK)
+    digest, size = hashlib.sha256(), 0
+    buffer = bytearray(min(_CHUNK, os.fstat(reader.fileno()).st_size + 1))
     view = memoryview(buffer)
     while count := reader.readinto(buffer):
         chunk = view[:count]

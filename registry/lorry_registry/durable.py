@@ -28,7 +28,7 @@ def draft(folder: Path) -> Iterator[Path]:
 
     What cannot be removed is left to whoever collects garbage: what was done with the draft is done.
     """
-    path = folder / f"{_host()}-{os.getpid()}-{os.urandom(6).hex()}"
+    path = draft_path(folder)
     try:
         yield path
     finally:
@@ -36,15 +36,20 @@ def draft(folder: Path) -> Iterator[Path]:
             remove(path)
 
 
-def in_use(path: Path) -> bool:
-    """Tell whether the process that made a draft is alive on this machine; of other machines' drafts, no.
+def draft_path(folder: Path, ending: str = "") -> Path:
+    """Return an unused path in `folder`, of a name that tells whose it is (see `in_use`)."""
+    return folder / f"{_host()}-{os.getpid()}-{os.urandom(6).hex()}{ending}"
+
+
+def in_use(path: Path) -> bool | None:
+    """Tell whether the process that made a draft is alive; None where nobody knows: on another machine, or Windows.
 
     Its name is its lease: nothing has to be written or taken back, and with its process it ends.
     """
     host, _, rest = path.name.partition("-")
     number = rest.partition("-")[0]
     if WINDOWS or host != _host() or not number.isdecimal():  # on Windows this signal would end the process
-        return False
+        return None
     try:
         os.kill(int(number), 0)
     except (ProcessLookupError, OverflowError):

@@ -1,4 +1,4 @@
-"""Versions on their way: what was fetched before a kill is not fetched again, and a lost answer does no harm."""
+"""Versions on their way: what a killed clone fetched is not fetched again; liars and lost answers do no harm."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from lorry.errors import UpstreamFailed
+from lorry.errors import UpstreamFailed, VerificationFailed
 from lorry.ir.tensor import from_bytes
 from lorry.ir.tensor_map import TensorMap
 from lorry.plugin.remote import Remote
@@ -85,21 +85,59 @@ def test_what_a_killed_clone_has_fetched_is_not_fetched_again(published: Registr
     published.push("demo/cat", place)
     (file,) = published.manifest("demo/cat").files
     kept = set()
-    for at in (6, 7, 8, 12):
+    for at in (6, 8, 9, 12):
         told, elsewhere = tmp_path / f"told-{at}", Registry(tmp_path / f"home-{at}")
         arguments = map(str, (elsewhere.home, f"{place}#demo/cat", at, told))
         command = [sys.executable, "-m", "tests.reliability.fetch", *arguments]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
         assert (done.returncode, read_told(told).harmed) == (-signal.SIGKILL, True), done.stderr
         assert elsewhere.ls() == []
-        part = elsewhere.store.layout.drafts / f"part-{file.sha256}"
-        held = part.stat().st_size if part.exists() else 0
+        held = sum(part.stat().st_size for part in elsewhere.store.layout.drafts.glob(f"*part-{file.sha256}"))
         kept.add(held)
         remote: Any = Counted(open_remote(place, CAT))
         transfer.clone(elsewhere.store, remote, CAT)
         assert remote.read_of.get(file.sha256, 0) == file.size - held
         assert_sound(elsewhere)
     assert len([held for held in kept if 0 < held < file.size]) >= 2, "it was killed in the middle of fetching"
+
+
+class Lying(Counted):
+    """A remote whose blobs, but for manifests, are zeros."""
+
+    def read(self, sha256: str, start: int = 0) -> Iterator[bytes]:
+        data = b"".join(super().read(sha256, start))
+        yield data if data.startswith(b"{") else bytes(len(data))
+
+
+class Interrupted(Counted):
+    """A remote that does something after each chunk that is read."""
+
+    def __init__(self, remote: Remote, act: Callable[[], object]) -> None:
+        super().__init__(remote)
+        self._act = act
+
+    def read(self, sha256: str, start: int = 0) -> Iterator[bytes]:
+        for chunk in super().read(sha256, start):
+            yield chunk
+            self._act()
+
+
+def test_who_fetches_the_same_from_a_liar_meanwhile_spoils_nothing(published: Registry, tmp_path: Path) -> None:
+    place, elsewhere = (tmp_path / "shared").as_uri(), Registry(tmp_path / "elsewhere")
+    published.push("demo/cat", place)
+    lied = []
+
+    def fetch_lies() -> None:
+        liar: Any = Lying(open_remote(place, CAT))
+        with pytest.raises(VerificationFailed, match="the bytes there are not"):
+            transfer.clone(elsewhere.store, liar, CAT)
+        lied.append(liar)
+
+    honest: Any = Interrupted(open_remote(place, CAT), fetch_lies)
+    transfer.clone(elsewhere.store, honest, CAT)
+    assert len(lied) > 2
+    assert_sound(elsewhere)
+    assert [*elsewhere.store.layout.drafts.iterdir()] == []
 
 
 class Unanswered:

@@ -8,11 +8,13 @@ from functools import cache
 
 from lorry.errors import LorryError, NotFound, VerificationFailed
 from lorry.plugin.remote import Remote
+from lorry_registry import durable
 from lorry_registry.blobs import Content
 from lorry_registry.fsck import Fault
 from lorry_registry.manifest import File, Manifest
 from lorry_registry.reference import Reference
-from lorry_registry.remotes.transfer import LARGEST_MANIFEST, fetch, find, limited, manifest_there
+from lorry_registry.remotes.fetch import check, fetch, limited
+from lorry_registry.remotes.transfer import LARGEST_MANIFEST, find, manifest_there
 from lorry_registry.store import LocalStore
 
 
@@ -86,7 +88,11 @@ def _bring_manifest(store: LocalStore, reference: Reference, open_: Callable[[Re
 
 def _bring(store: LocalStore, remote: Remote, content: Content, name: str) -> bool:
     try:
-        store.blobs.add(fetch(store, remote, content, name), content)
+        with durable.draft(store.layout.drafts) as draft:
+            fetch(store, remote, content, name, draft)
+            with durable.syncing([draft]):
+                check(draft, content, name)
+            store.blobs.add(draft, content)
     except (NotFound, VerificationFailed):
         return False
     return True

@@ -8,19 +8,19 @@ manifest must say of them what publishing them would, before any of it is in.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 from typing import NamedTuple
 
-from lorry.errors import Conflict, InvalidArgument, NotFound, UpstreamFailed, VerificationFailed
+from lorry.errors import Conflict, InvalidArgument, NotFound, VerificationFailed
 from lorry.plugin.remote import Remote
 from lorry_registry import durable
 from lorry_registry.admission import admit_version
-from lorry_registry.blobs import Content, checking, measure
+from lorry_registry.blobs import Content, checking
 from lorry_registry.manifest import Manifest
 from lorry_registry.notes import NOTHING, Note
 from lorry_registry.reference import LATEST, Alias, Digest, Reference
+from lorry_registry.remotes.fetch import check, fetch, limited
 from lorry_registry.remotes.remote_notes import notes_there, say_there
 from lorry_registry.resolve import meant
 from lorry_registry.semver import Version
@@ -28,7 +28,6 @@ from lorry_registry.store import LocalStore, Resolved
 from lorry_registry.view import version_files
 
 LARGEST_MANIFEST = 16 << 20
-_TRIES = 10
 
 
 class Cloned(NamedTuple):
@@ -84,9 +83,9 @@ def clone(store: LocalStore, remote: Remote, reference: Reference | None, place:
         drafts = {file.path: quarantine / file.path for file in manifest.files}
         for file in manifest.files:
             drafts[file.path].parent.mkdir(parents=True, exist_ok=True)
-            _fetch(store, remote, Content(file.sha256, file.size), file.path).rename(drafts[file.path])
+            fetch(store, remote, Content(file.sha256, file.size), file.path, drafts[file.path])
         checks = [
-            partial(_check, drafts[file.path], Content(file.sha256, file.size), file.path) for file in manifest.files
+            partial(check, drafts[file.path], Content(file.sha256, file.size), file.path) for file in manifest.files
         ]
         with checking(checks), durable.syncing(drafts.values()):
             admit_version(manifest, drafts)
@@ -164,66 +163,3 @@ def manifest_there(remote: Remote, version: Version, digest: str, asked: Referen
     if manifest.reference != (asked or manifest.reference).at(version):
         raise VerificationFailed(f"{where}: the manifest there is that of {manifest.reference}")
     return manifest
-
-
-def fetch(store: LocalStore, remote: Remote, content: Content, name: str) -> Path:
-    """Fetch a blob into the drafts, going on where an earlier try ended; return where it is, checked and synced."""
-    part = _fetch(store, remote, content, name)
-    try:
-        with durable.syncing([part]):
-            _check(part, content, name)
-    except VerificationFailed:
-        part.unlink()
-        raise
-    return part
-
-
-def _fetch(store: LocalStore, remote: Remote, content: Content, name: str) -> Path:
-    """Fetch a blob as `fetch` does, neither checked nor synced.
-
-    A connection that is cut is made again, up to ten times and as long as it brings something. What is here already is
-    copied. The draft's name is its content's, so that two who fetch the same write the same bytes to the same places.
-    """
-    part = store.layout.drafts / f"part-{content.sha256}"
-    if store.blobs.intact(content):
-        part.unlink(missing_ok=True)
-        store.blobs.copy(content, part)
-        return part
-    part.touch()
-    held, tries = part.stat().st_size, 0
-    while held < content.size:
-        before, cut = held, None
-        try:
-            held = _append(part, limited(remote.read(content.sha256, held), content.size - held), held)
-        except VerificationFailed:
-            part.unlink()
-            raise
-        except UpstreamFailed as error:
-            held, cut, tries = part.stat().st_size, error, tries + 1
-        if held == before or tries == _TRIES:
-            raise cut or UpstreamFailed(f"{name}: no more than {held:,} of {content.size:,} bytes came; try again")
-    if not durable.WINDOWS:
-        part.chmod(durable.READ_ONLY)
-    return part
-
-
-def _check(fetched: Path, content: Content, name: str) -> None:
-    if measure(fetched) != content:
-        raise VerificationFailed(f"{name}: the bytes there are not sha256:{content.sha256}; nothing of it was kept")
-
-
-def _append(part: Path, chunks: Iterator[bytes], at: int) -> int:
-    with part.open("r+b") as file:
-        file.seek(at)
-        for chunk in chunks:
-            file.write(chunk)
-        return file.tell()
-
-
-def limited(chunks: Iterator[bytes], most: int) -> Iterator[bytes]:
-    """Yield no more bytes than were told; raise VerificationFailed where there are more."""
-    for chunk in chunks:
-        most -= len(chunk)
-        if most < 0:
-            raise VerificationFailed("more bytes came than were told; nothing of it was kept")
-        yield chunk
