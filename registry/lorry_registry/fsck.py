@@ -113,7 +113,7 @@ def _records(store: LocalStore, adapter: Reference) -> Iterator[Fault]:
         except VerificationFailed as error:
             yield Fault(str(adapter.at(version)), str(error))
             continue
-        if not records.is_logged(version, records.written_note(version)):
+        if not records.log.has_note(version, records.written_note(version)):
             what = "its note (yanked, deprecated, signed) is gone, or another one than the log has; say it again"
             yield Fault(str(adapter.at(version)), what)
     yield from _unlike_the_log(records, adapter, versions)
@@ -126,20 +126,20 @@ def _records(store: LocalStore, adapter: Reference) -> Iterator[Fault]:
             continue
         if target not in versions:
             yield Fault(where, f"it stands for {target}, which is not published; set it again")
-    if torn := records.torn_lines():
+    if torn := records.log.torn_lines():
         yield Fault(str(adapter), f"{torn} lines of its log are torn or damaged; the others are read all the same")
 
 
 def _unlike_the_log(records: Records, adapter: Reference, versions: Sequence[Version]) -> Iterator[Fault]:
     """Yield what was published or named as the log has it and is gone, and what a publish did not come to log."""
-    logged = records.published()
+    logged = records.log.published()
     for version in map(Version.parse, logged):
         if version not in versions:
             yield Fault(str(adapter.at(version)), "the log has it published, and its record is gone; publish it again")
     for version in versions:
         if str(version) not in logged:
             yield Fault(str(adapter.at(version)), "its publishing is not logged; publish it again")
-    for name in sorted(records.kept_aliases() - {*records.alias_names()}):
+    for name in sorted(records.log.kept_aliases() - {*records.alias_names()}):
         yield Fault(str(adapter.at(Alias(name))), "it is gone, and the log has nobody drop it; set it again")
 
 
@@ -154,7 +154,7 @@ def _restore(store: LocalStore, where: str) -> bool:
     try:
         reference = Reference.parse(where)
         version, records = reference.exact(), store.records(reference)
-        digest = records.logged_digests()[str(version)]
+        digest = records.log.digests()[str(version)]
         store.manifest(Resolved(reference, digest))
     except (LorryError, KeyError):  # another kind of fault, or nothing tells what the record was
         return False

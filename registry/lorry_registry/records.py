@@ -7,18 +7,15 @@ so that a flipped bit does not make them say something else.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import re
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 from lorry.errors import Conflict, InvalidArgument, InvalidFile, VerificationFailed
 from lorry_registry import durable
 from lorry_registry.layout import Layout
+from lorry_registry.log import Log, checksum, short
 from lorry_registry.names import check_name
 from lorry_registry.notes import NOTHING, Change, Note
 from lorry_registry.reference import Alias, Reference
@@ -33,6 +30,7 @@ class Records:
     def __init__(self, layout: Layout, reference: Reference) -> None:
         self._adapter, self._drafts = reference.at(None), layout.drafts
         self._folder = layout.names / reference.namespace / reference.name
+        self.log = Log(self._folder / "log.jsonl", reference.adapter)
 
     def versions(self) -> tuple[Version, ...]:
         """Return the published versions, lowest first."""
@@ -95,7 +93,7 @@ class Records:
         if text is None:
             return None
         version, _, check = text.removesuffix("\n").partition(" ")
-        if check != self._check(alias.name, version):
+        if check != checksum(self._adapter.adapter, alias.name, version):
             raise VerificationFailed(f"{path} is damaged; set the alias again")
         return Version.parse(version)
 
@@ -112,12 +110,16 @@ class Records:
         if moved:
             durable.make_folder(folder)
             with durable.draft(self._drafts) as draft:
-                durable.write(draft, f"{version} {self._check(alias.name, str(version))}\n".encode())
+                durable.write(
+                    draft, f"{version} {checksum(self._adapter.adapter, alias.name, str(version))}\n".encode()
+                )
                 durable.put(draft, folder / alias.name)
         else:
             durable.sync_folder(folder)
-        if moved or self.logged_alias(alias) != str(version):
-            self.log("alias", alias=alias.name, before=str(before) if moved and before else None, after=str(version))
+        if moved or self.log.alias(alias) != str(version):
+            self.log.add(
+                "alias", alias=alias.name, before=str(before) if moved and before else None, after=str(version)
+            )
         return moved
 
     def drop(self, alias: Alias) -> bool:
@@ -126,8 +128,8 @@ class Records:
         if before:
             (self._folder / "aliases" / alias.name).unlink(missing_ok=True)
             durable.sync_folder(self._folder / "aliases")
-        if before or alias.name in self.kept_aliases():  # who dropped it may have died before this
-            self.log("alias", alias=alias.name, before=str(before) if before else None, after=None)
+        if before or alias.name in self.log.kept_aliases():  # who dropped it may have died before this
+            self.log.add("alias", alias=alias.name, before=str(before) if before else None, after=None)
         return before is not None
 
     def note(self, version: Version) -> Note:
@@ -162,7 +164,7 @@ class Records:
                 return False
             if not new:
                 durable.put(draft, path)
-        self.log(event, version=str(version), **note._asdict(), note=_short(data))
+        self.log.add(event, version=str(version), **note._asdict(), note=short(data))
         return True
 
     def yanked(self, version: Version) -> bool:
@@ -183,53 +185,9 @@ class Records:
             return self.write_note(version, after.to_bytes(), event=event)
         if (written := self.written_note(version)) is not None:
             durable.sync_folder(self._folder / "notes")
-            if not self.is_logged(version, written):
-                self.log(event, version=str(version), **after._asdict(), note=_short(written))
+            if not self.log.has_note(version, written):
+                self.log.add(event, version=str(version), **after._asdict(), note=short(written))
         return False
-
-    def log(self, event: str, **facts: str | None) -> None:
-        """Add to the log, with the time in UTC."""
-        entry = {"time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "event": event, **facts}
-        checked = {**entry, "check": self._check(json.dumps(entry))}
-        durable.append(self._folder / "log.jsonl", json.dumps(checked).encode())
-
-    def history(self) -> list[dict[str, Any]]:
-        """Return the log, oldest first; a line that a crash tore, or that is damaged, is left out."""
-        return [entry for line in self._log_lines() if (entry := self._entry(line)) is not None]
-
-    def torn_lines(self) -> int:
-        """Count the lines of the log that a crash tore, and damaged ones."""
-        return sum(self._entry(line) is None for line in self._log_lines())
-
-    def log_publish(self, version: Version, digest: str) -> None:
-        """Add a publish to the log, unless it stands there."""
-        if str(version) not in self.published():
-            self.log("publish", version=str(version), manifest=digest)
-
-    def published(self) -> dict[str, str]:
-        """Return when each version was published, as the log has it."""
-        events = (entry for entry in self.history() if entry.get("event") == "publish")
-        return {str(entry.get("version")): str(entry.get("time")) for entry in events}
-
-    def is_logged(self, version: Version, written: bytes | None) -> bool:
-        """Tell whether the log has a note on a version as it is written, or has none where it is None."""
-        told = [entry["note"] for entry in self.history() if "note" in entry and entry.get("version") == str(version)]
-        return not told if written is None else _short(written) in told
-
-    def logged_digests(self) -> dict[str, str]:
-        """Return the manifest digest of each version as the log has it."""
-        events = (entry for entry in self.history() if entry.get("event") == "publish")
-        return {str(entry.get("version")): str(entry.get("manifest")) for entry in events}
-
-    def logged_alias(self, alias: Alias) -> str | None:
-        """Return what an alias stands for as the log has it."""
-        told = [entry.get("after") for entry in self.history() if entry.get("alias") == alias.name]
-        return told[-1] if told else None
-
-    def kept_aliases(self) -> set[str]:
-        """Return the aliases that were set as the log has it, and never dropped."""
-        told = [(entry["alias"], entry.get("after")) for entry in self.history() if "alias" in entry]
-        return {name for name, _ in told} - {name for name, after in told if after is None}
 
     def add_checks(self) -> None:
         """Give the aliases and the log of layout 1 the checks they did not have; what has them stays as it is."""
@@ -237,40 +195,14 @@ class Records:
             path = self._folder / "aliases" / name
             version = (_text(path) or "").removesuffix("\n")
             if " " not in version:
-                self._replace(path, f"{version} {self._check(name, version)}\n".encode())
-        before = self._log_lines()
-        after = [self._with_check(line) for line in before]
-        if after != before:
-            self._replace(self._folder / "log.jsonl", b"".join(line + b"\n" for line in after))
-
-    def _with_check(self, line: bytes) -> bytes:
-        entry = _json(line)
-        if not isinstance(entry, dict) or "check" in entry:  # torn, or as it should be
-            return line
-        if "yanked" in entry:
-            entry["note"] = _short(Note(*map(entry.get, ("yanked", "deprecated", "replaced_by"))).to_bytes())
-        return json.dumps({**entry, "check": self._check(json.dumps(entry))}).encode()
+                self._replace(path, f"{version} {checksum(self._adapter.adapter, name, version)}\n".encode())
+        if (checked := self.log.with_checks()) is not None:
+            self._replace(self._folder / "log.jsonl", checked)
 
     def _replace(self, path: Path, data: bytes) -> None:
         with durable.draft(self._drafts) as draft:
             durable.write(draft, data)
             durable.put(draft, path)
-
-    def _entry(self, line: bytes) -> dict[str, Any] | None:
-        """Read a line of the log; None for one that is not as it was written, or another adapter's."""
-        entry = _json(line)
-        if not isinstance(entry, dict):
-            return None
-        check = entry.pop("check", None)
-        return entry if check == self._check(json.dumps(entry)) else None
-
-    def _check(self, *said: str) -> str:
-        """Return a short digest of what a record says and of whose it is."""
-        return _short("\n".join([self._adapter.adapter, *said]).encode())
-
-    def _log_lines(self) -> list[bytes]:
-        path = self._folder / "log.jsonl"
-        return path.read_bytes().splitlines() if path.is_file() else []
 
     def _note_file(self, version: Version) -> Path:
         return self._folder / "notes" / str(version)
@@ -294,19 +226,8 @@ def entries(folder: Path, ours: Callable[[str], bool]) -> list[str]:
         return []
 
 
-def _short(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()[:8]
-
-
 def _text(path: Path) -> str | None:
     try:
         return path.read_text(encoding="ascii", errors="replace")
     except (FileNotFoundError, NotADirectoryError):
-        return None
-
-
-def _json(line: bytes) -> object:
-    try:
-        return json.loads(line)
-    except ValueError:
         return None

@@ -239,7 +239,7 @@ class LocalStore:
     def _follow_up(self, reference: Reference, digest: str, aliases: Iterable[Alias]) -> None:
         """Do what follows the commit point; raise PublishIncomplete naming every step that failed."""
         records, version = self.records(reference), reference.exact()
-        steps: dict[str, Callable[[], object]] = {"not logged": lambda: records.log_publish(version, digest)}
+        steps: dict[str, Callable[[], object]] = {"not logged": lambda: records.log.add_publish(version, digest)}
         if offered(records, version):
             steps[f"alias {LATEST} not moved"] = lambda: move_latest(records)
         for alias in aliases:

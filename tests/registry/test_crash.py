@@ -97,7 +97,7 @@ def test_a_log_that_fails_is_told_after_the_version_stands(published: Registry, 
         published.publish("demo/cat@1.1.0", [other])
     log.rmdir()
     published.publish("demo/cat@1.1.0", [other])
-    assert set(published.store.records(published.resolve("demo/cat").reference).published()) == {"1.1.0"}
+    assert set(published.store.records(published.resolve("demo/cat").reference).log.published()) == {"1.1.0"}
 
 
 @pytest.fixture

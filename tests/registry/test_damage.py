@@ -208,7 +208,7 @@ def test_a_line_torn_from_the_log_does_not_take_the_next_one_with_it(published: 
     with log.open("ab") as file:
         file.write(b'{"time": "2026-')
     published.set_alias("demo/cat@stable", "1.0.0")
-    history = published.store.records(published.resolve("demo/cat").reference).history()
+    history = published.store.records(published.resolve("demo/cat").reference).log.history()
     assert [entry["event"] for entry in history] == ["publish", "alias", "alias"]
 
 

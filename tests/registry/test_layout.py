@@ -88,9 +88,11 @@ def test_of_many_who_open_it_one_upgrades_and_nothing_is_lost(old: Path) -> None
     ]
     assert [process.wait() for process in processes] == [0] * 4
     registry = Registry(old)
-    told = {entry.get("alias") for entry in registry.store.records(registry.resolve("demo/cat").reference).history()}
+    told = {
+        entry.get("alias") for entry in registry.store.records(registry.resolve("demo/cat").reference).log.history()
+    }
     assert told >= {f"by-{number}" for number in range(4)}
-    assert registry.store.records(registry.resolve("demo/cat").reference).torn_lines() == 0
+    assert registry.store.records(registry.resolve("demo/cat").reference).log.torn_lines() == 0
 
 
 def test_an_older_home_that_cannot_be_written_to_says_so(old: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -106,7 +106,7 @@ def test_a_damaged_note_is_told_and_mended(several: Registry, home: Path) -> Non
 
 def test_the_log_tells_who_yanked(several: Registry) -> None:
     several.yank("demo/cat@2.0.0", "why not")
-    events = several.store.records(several.resolve("demo/cat").reference).history()
+    events = several.store.records(several.resolve("demo/cat").reference).log.history()
     assert [(entry["event"], entry["yanked"]) for entry in events if "yanked" in entry] == [("yank", "why not")]
 
 

@@ -16,6 +16,7 @@ from lorry.errors import Conflict, InvalidArgument, InvalidFile, LorryError, Not
 from lorry.ops.headers.recipe import header, recipe
 from lorry.ops.writing.convert import convert
 from lorry_registry import Card, Registry
+from lorry_registry.log import Log
 from lorry_registry.records import Records
 from lorry_registry.semver import Version
 
@@ -339,18 +340,20 @@ def test_a_licence_that_spdx_does_not_know_is_refused(registry: Registry, lora: 
     assert registry.ls() == []
 
 
-@pytest.mark.parametrize(("step", "stands"), [("commit", 1), ("log_publish", 1), ("digest", 0)])
+@pytest.mark.parametrize(
+    ("of", "step", "stands"), [(Records, "commit", 1), (Log, "add_publish", 1), (Records, "digest", 0)]
+)
 def test_who_interrupts_a_publish_too_late_is_told_that_it_stands(
-    registry: Registry, lora: Path, monkeypatch: pytest.MonkeyPatch, step: str, stands: int
+    registry: Registry, lora: Path, monkeypatch: pytest.MonkeyPatch, of: type, step: str, stands: int
 ) -> None:
-    real = getattr(Records, step)
+    real = getattr(of, step)
 
     def interrupted(*arguments: object) -> None:
         monkeypatch.undo()
         real(*arguments)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Records, step, interrupted)
+    monkeypatch.setattr(of, step, interrupted)
     with pytest.raises(KeyboardInterrupt) as caught:
         registry.publish("demo/cat@1.0.0", [lora])
     told = getattr(caught.value, "__notes__", [])

@@ -64,7 +64,7 @@ def test_an_alias_moves_and_the_log_remembers(several: Registry) -> None:
     assert several.resolve("demo/cat@stable").reference.exact() == Version(1, 2, 5)
     moves = [
         (entry["before"], entry["after"])
-        for entry in several.store.records(several.resolve("demo/cat").reference).history()
+        for entry in several.store.records(several.resolve("demo/cat").reference).log.history()
         if entry.get("alias") == "stable"
     ]
     assert moves == [(None, "1.2.0"), ("1.2.0", "1.2.5")]
@@ -92,7 +92,7 @@ def test_latest_is_moved_by_nobody(several: Registry, lora: Path) -> None:
 def test_an_alias_that_is_forgotten_stays_in_the_log(several: Registry) -> None:
     assert several.drop_alias("demo/cat@stable") == Version(1, 2, 0)
     assert set(several.aliases("demo/cat")) == {"latest"}
-    last = several.store.records(several.resolve("demo/cat").reference).history()[-1]
+    last = several.store.records(several.resolve("demo/cat").reference).log.history()[-1]
     assert (last["alias"], last["before"], last["after"]) == ("stable", "1.2.0", None)
     with pytest.raises(NotFound, match="no alias stable; aliases: latest"):
         several.drop_alias("demo/cat@stable")

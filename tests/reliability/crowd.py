@@ -96,12 +96,12 @@ def alias(folder: Path, count: int) -> dict[str, Any]:
     codes = _at_once(move, count)
     assert_sound(registry)
     records = registry.store.records(CAT)
-    moves = [entry for entry in records.history() if entry.get("alias") == "best"]
+    moves = [entry for entry in records.log.history() if entry.get("alias") == "best"]
     return {
         "codes": codes,
         "aliases": {name: str(version) for name, version in records.aliases().items()},
         "moves": len(moves),
-        "torn": records.torn_lines(),
+        "torn": records.log.torn_lines(),
     }
 
 
@@ -117,7 +117,7 @@ def notes(folder: Path, count: int) -> dict[str, Any]:
     codes = _at_once(say, count)
     assert_sound(registry)
     records = registry.store.records(CAT)
-    return {"codes": codes, "note": records.note(Version(1, 0, 0)).yanked, "torn": records.torn_lines()}
+    return {"codes": codes, "note": records.note(Version(1, 0, 0)).yanked, "torn": records.log.torn_lines()}
 
 
 def collect(folder: Path, count: int) -> dict[str, Any]:

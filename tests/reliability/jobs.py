@@ -64,7 +64,7 @@ def state_of(registry: Registry, version: Version, aliases: Mapping[str, Version
     if version not in records.versions():
         assert not records.aliases() or set(records.aliases().values()) == {ONE}
         return BEFORE
-    logged = records.published().keys() == set(map(str, records.versions()))
+    logged = records.log.published().keys() == set(map(str, records.versions()))
     return AFTER if logged and records.aliases() == aliases else BETWEEN
 
 
@@ -138,7 +138,7 @@ def _moved(folder: Path) -> str:
     if records.aliases() == {"latest": TWO, "best": ONE}:
         return BEFORE
     assert records.aliases() == {"latest": TWO, "best": TWO}
-    return AFTER if any(entry.get("after") == "1.1.0" for entry in records.history()[-1:]) else BETWEEN
+    return AFTER if any(entry.get("after") == "1.1.0" for entry in records.log.history()[-1:]) else BETWEEN
 
 
 def _yank(folder: Path) -> None:
@@ -153,7 +153,7 @@ def _yanked(folder: Path) -> str:
         assert records.aliases() == {"latest": TWO, "best": ONE}
         return BEFORE
     assert records.note(TWO).yanked == "it barks"
-    logged = records.is_logged(TWO, records.written_note(TWO))
+    logged = records.log.has_note(TWO, records.written_note(TWO))
     return AFTER if logged and records.aliases() == {"latest": ONE, "best": ONE} else BETWEEN
 
 

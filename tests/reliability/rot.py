@@ -101,7 +101,7 @@ def answers(home: Path) -> Mapping[str, Any]:
     for adapter in ("demo/cat", "demo/dog"):
         records = registry.store.records(Reference.parse(adapter))
         ask(f"{adapter} aliases", records.aliases)
-        ask(f"{adapter} history", records.history)
+        ask(f"{adapter} history", records.log.history)
         for version in ("1.0.0", "1.1.0"):
             reference = f"{adapter}@{version}"
             ask(f"{reference} note", lambda: registry.note(reference))  # noqa: B023  asked at once

@@ -40,7 +40,7 @@ def registry(tmp_path: Path) -> Registry:
 
 def test_versions_and_the_log_stay_in_order(registry: Registry, skew: float, tmp_path: Path) -> None:
     registry.publish("demo/cat@1.2.0", [write_lora(tmp_path / "2.safetensors", seed=2)])
-    history = [entry for entry in registry.store.records(CAT).history() if entry["event"] == "publish"]
+    history = [entry for entry in registry.store.records(CAT).log.history() if entry["event"] == "publish"]
     assert [entry["version"] for entry in history] == ["1.0.0", "1.1.0", "1.2.0"]
     assert (history[-1]["time"] > history[0]["time"]) is (skew > 0), "the clock was wrong"
     assert registry.resolve("demo/cat").reference.exact() == Version(1, 2, 0)

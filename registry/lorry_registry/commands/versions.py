@@ -53,7 +53,7 @@ def _here(adapter: str) -> Iterator[_Row]:
     registry, reference = Registry(), Reference.parse(adapter)
     registry.versions(adapter)
     records = registry.store.records(reference)
-    return _rows(shelf_here(registry.store, reference), records.digest, records.published())
+    return _rows(shelf_here(registry.store, reference), records.digest, records.log.published())
 
 
 def _there(address: str) -> Iterator[_Row]:

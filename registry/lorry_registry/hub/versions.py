@@ -49,7 +49,7 @@ def version_commit(store: LocalStore, resolved: Resolved) -> Commit:
         files=files,
         title=f"Publish {resolved.reference}",
         author=resolved.reference.namespace,
-        time=store.records(resolved.reference).published().get(str(version), _BEGINNING),
+        time=store.records(resolved.reference).log.published().get(str(version), _BEGINNING),
         id=version_id(resolved),
     )
 

@@ -66,7 +66,7 @@ class FolderRemote:
         self._store.layout.prepare()
         new = self._records.commit(Version.parse(version), sha256)
         self._records.settle()
-        self._records.log_publish(Version.parse(version), sha256)
+        self._records.log.add_publish(Version.parse(version), sha256)
         return new
 
     def aliases(self) -> Mapping[str, str]:
