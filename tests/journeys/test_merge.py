@@ -45,6 +45,16 @@ def test_methods_are_listed_with_formula_source_and_options(command: Command) ->
         assert all(f"--set {option.name}=" in done.out for option in method.options)
 
 
+@pytest.mark.parametrize("words", [("--methods", "--json"), ("--json", "--methods")])
+def test_methods_are_listed_as_json(words: tuple[str, str], command: Command) -> None:
+    told = {method["name"]: method for method in command("merge", *words).json["methods"]}
+    assert told.keys() == lorry.host().merge_methods().keys()
+    assert told["ties"]["formula"] == lorry.host().merge_methods()["ties"].formula
+    assert told["slerp"]["count"] == 2
+    (density,) = (option for option in told["ties"]["options"] if option["name"] == "density")
+    assert (density["low"], density["high"]) == (0.01, 1)
+
+
 def test_a_rank_is_kept_and_its_cost_told(command: Command, cat: Path, dog: Path, out: Path) -> None:
     done = command("merge", cat, dog, "-o", out, "--method", "svd", "--rank", "2", "--details", "--json")
     assert done.code == 0, done.err

@@ -14,6 +14,7 @@ from lorry.errors import InvalidArgument
 
 if TYPE_CHECKING:
     from lorry.ops.merging.merge import MergedLayer
+    from lorry.plugin.merge_method import MergeMethod
 
 _SHOWN = 12
 """How many layers --details shows; --json has all."""
@@ -25,12 +26,27 @@ def _list_methods(context: click.Context, _: click.Parameter, wanted: bool) -> N
     from lorry.ops.merging.settings import accepts
     from lorry.plugin.host import host
 
-    for method in host().merge_methods().values():
+    methods = host().merge_methods().values()
+    if context.params.get("as_json"):
+        echo_json({"methods": [_told(method) for method in methods]})
+        context.exit()
+    for method in methods:
         echo(f"{method.name}: {method.title}\n    {method.formula}\n    {method.source}")
         for option in method.options:
             default = "" if option.default is None else f", {option.default} by default"
             echo(f"    --set {option.name}=…  {option.help} ({accepts(option)}{default})")
     context.exit()
+
+
+def _told(method: MergeMethod) -> dict[str, Any]:
+    return {
+        "name": method.name,
+        "title": method.title,
+        "formula": method.formula,
+        "source": method.source,
+        "count": method.count,
+        "options": [option._asdict() for option in method.options],
+    }
 
 
 @click.command("merge")
@@ -40,7 +56,6 @@ def _list_methods(context: click.Context, _: click.Parameter, wanted: bool) -> N
 @click.option(
     "--methods",
     is_flag=True,
-    is_eager=True,
     expose_value=False,
     callback=_list_methods,
     help="List the methods with formula, source and options, and exit.",

@@ -12,7 +12,9 @@ from lorry.errors import InvalidArgument
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
-as_json: Decorator = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
+as_json: Decorator = click.option(  # eager: known to an option that prints and exits, wherever it stands
+    "--json", "as_json", is_flag=True, is_eager=True, help="Print JSON instead of text."
+)
 output: Decorator = click.option("-o", "--output", required=True, type=click.Path(), help="Where to write.")
 force: Decorator = click.option("--force", is_flag=True, help="Replace what is at the output.")
 base: Decorator = click.option("--base", metavar="BASE", help="The base model: a folder, or a name (lorry base ls).")
