@@ -10,11 +10,20 @@ from typing import Any
 import pytest
 import torch
 from click.testing import CliRunner
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 import lorry
 from lorry.cli import cli
-from lorry.errors import Conflict, Incompatible, InvalidArgument, InvalidFile, LorryError, NotFound, VerificationFailed
+from lorry.errors import (
+    Conflict,
+    Incompatible,
+    InvalidArgument,
+    InvalidFile,
+    LorryError,
+    LorryWarning,
+    NotFound,
+    VerificationFailed,
+)
 from lorry_registry import Card, Registry
 from lorry_registry.linking.note import NOTE
 
@@ -119,6 +128,33 @@ def test_what_the_tool_does_not_load_is_converted(registry: Registry, webui: Pat
     assert lorry.diff(lorry.open("demo/ink"), lorry.open(webui / one.path)).error < 1e-6
     (again,) = registry.link(["demo/ink"], "a1111", webui)
     assert not again.new
+
+
+@pytest.mark.parametrize("converted", [False, True])
+def test_a_token_beside_layers_is_put_where_the_tool_finds_tokens(
+    registry: Registry, lora: Path, webui: Path, tmp_path: Path, *, converted: bool
+) -> None:
+    if converted:
+        lora = tmp_path / "d.safetensors"
+        stem = "unet.down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q"
+        save_file({f"{stem}.lora_A.weight": torch.rand(2, 320), f"{stem}.lora_B.weight": torch.rand(320, 2)}, lora)
+    save_file({"<sks>": torch.ones(2, 768)}, tmp_path / "sks.safetensors")
+    registry.publish("demo/cat@1.0.0", [lora, tmp_path / "sks.safetensors"], card=Card(trigger_words=("fur",)))
+    put = {each.path: each.how for each in registry.link(["demo/cat"], "a1111", webui)}
+    assert put.keys() == {"models/Lora/cat.safetensors", "models/Lora/cat.json", "embeddings/sks.safetensors"}
+    assert (put["models/Lora/cat.safetensors"] == "converted to kohya") is converted
+    assert (webui / "embeddings/sks.safetensors").read_bytes() == (tmp_path / "sks.safetensors").read_bytes()
+    assert not lorry.open(webui / "models/Lora/cat.safetensors").tokens
+
+
+def test_a_token_that_the_tool_does_not_read_inside_a_file_with_layers_is_told(
+    registry: Registry, lora: Path, comfy: Path, tmp_path: Path
+) -> None:
+    both = tmp_path / "both.safetensors"
+    save_file({**load_file(lora), "bundle_emb.sks.clip_l": torch.ones(2, 768)}, both)
+    registry.publish("demo/cat@1.0.0", [both])
+    with pytest.warns(LorryWarning, match="but not the learned tokens: they belong into"):
+        registry.link(["demo/cat"], "comfyui", comfy)
 
 
 def test_what_no_conversion_brings_in_is_refused(registry: Registry, webui: Path, tmp_path: Path) -> None:
