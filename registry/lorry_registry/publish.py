@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from pydantic import ValidationError  # noqa: TID253  loaded when publishing only
 
@@ -116,7 +116,7 @@ def _completed(
     below = None if foreign else nearest(store, reference, itself=True)
     if below is None:
         return card, ""
-    card, kept = card.following(below.id)
+    card, kept = card.following(below)
     return card, f"{', '.join(kept)} as in {below.reference}" if kept else ""
 
 
@@ -176,7 +176,7 @@ def _walk(source: Path) -> Iterator[tuple[str, Path]]:
     if not source.is_dir():
         yield source.name, source
         return
-    for folder, folders, files in os.walk(source):
+    for folder, folders, files in os.walk(source, onerror=_refuse):
         folders.sort()
         for name in sorted([*files, *(each for each in folders if Path(folder, each).is_symlink())]):
             file = Path(folder, name)
@@ -184,6 +184,13 @@ def _walk(source: Path) -> Iterator[tuple[str, Path]]:
                 # A link in a downloaded folder may point at anything, a private key say.
                 raise InvalidFile(f"{file} is a link or no regular file; name the files to publish one by one")
             yield file.relative_to(source).as_posix(), file
+
+
+def _refuse(error: OSError) -> NoReturn:
+    """Publish nothing of a folder of which not all can be seen."""
+    raise LorryError(
+        f"{error.filename} cannot be looked into: {error.strerror}; mend that, or name the files"
+    ) from error
 
 
 def _adopt(source: Path, target: Path) -> None:

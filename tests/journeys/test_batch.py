@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
 
 import click
 import pytest
+import torch
 from click.testing import CliRunner, Result
 
 import lorry
@@ -151,13 +153,35 @@ def test_in_place_with_another_suffix_keeps_the_old_file(sound: Path) -> None:
     assert (sound / "b.safetensors").exists()
 
 
-def test_two_that_would_become_one_are_refused_before_anything_is_written(sound: Path, tmp_path: Path) -> None:
+def test_two_that_would_become_one_are_told_and_the_rest_is_done(sound: Path, tmp_path: Path) -> None:
     shutil.copy(sound / "b.safetensors", tmp_path / "b.safetensors")
-    paths = (sound / "b.safetensors", tmp_path / "b.safetensors")
+    paths = (sound, tmp_path / "b.safetensors")
     done = run("convert", *paths, "--to", "diffusers", "--out-dir", tmp_path / "out")
-    assert isinstance(done.exception, LorryError)
-    assert "would both become" in str(done.exception)
-    assert not (tmp_path / "out").exists()
+    assert str(done.exception) == "2 of 3 could not be converted"
+    assert done.stderr.count("would both become") == 2
+    assert [path.name for path in (tmp_path / "out").rglob("*.safetensors")] == ["a.safetensors"]
+
+
+def test_every_failure_begins_with_its_file(sound: Path, tmp_path: Path) -> None:
+    token = files.write(sound / "token.safetensors", {"emb_params": torch.ones(1, 768)})
+    done = run("convert", sound, "--to", "peft", "--out-dir", tmp_path / "out")
+    assert str(done.exception) == "1 of 3 could not be converted"
+    assert f"{token}: " in done.stderr
+
+
+def test_a_folder_that_may_not_be_looked_into_is_told(sound: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As root nothing is closed, so the system's answer is given in its place."""
+    scan, closed = os.scandir, sound / "people"
+
+    def scandir(path: str | Path) -> object:
+        if Path(path) == closed:
+            raise PermissionError(13, "Permission denied", str(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    done = run("identify", "-r", sound)
+    assert str(done.exception) == "1 of 2 could not be read"
+    assert str(closed) in done.stderr
 
 
 @pytest.mark.parametrize("where", [[], ["-o", "x", "--in-place"], ["--out-dir", "x", "--in-place"]])
@@ -177,3 +201,12 @@ def test_inspect_ends_with_the_tools_and_what_mends_it(sound: Path) -> None:
     assert any(line.startswith("for ComfyUI") and "--to kohya" in line for line in shown)
     told = {each["tool"]: each["verdict"] for each in json.loads(run("inspect", "--json", path).stdout)["loads"]}
     assert (told["diffusers"], told["ComfyUI"], told["peft"]) == ("loads", "not", "not")
+
+
+@pytest.mark.parametrize("proof", [[], ["--verify"]])
+def test_numbers_that_are_none_are_kept_or_told(proof: list[str], tmp_path: Path) -> None:
+    tensors = {key: torch.full_like(tensor, float("nan")) for key, tensor in files.peft().items()}
+    source = files.write(tmp_path / "nan.safetensors", tensors)
+    done = run("convert", source, "--to", "kohya", "-o", tmp_path / "out.safetensors", *proof)
+    assert (tmp_path / "out.safetensors").exists() is not bool(proof)
+    assert ("the source holds NaN or infinity" in str(done.exception)) is bool(proof)

@@ -307,14 +307,15 @@ def test_what_a_card_lacks_is_as_in_the_version_below(published: Registry, tmp_p
     published.publish("demo/cat@3.0.0", [write_lora(tmp_path / "c.safetensors", seed=2)], card=Card(title="Cat 3"))
     with published.draft("demo/cat@2.0.0", [write_lora(tmp_path / "d.safetensors", seed=3)]) as draft:
         found = draft.manifest.id
-        assert draft.kept == "title, license, authors, tags as in demo/cat@1.1.0"
+        assert draft.kept == "title, license, authors, tags, trigger words as in demo/cat@1.1.0"
+        assert draft.manifest.adapter.trigger_words == ("ct",)
     assert (found.title, found.license, found.authors, found.tags) == ("A cat", "CC0-1.0", ("Ann",), ("animal",))
     latest = published.manifest("demo/cat@3.0.0")
-    assert (latest.id.title, latest.id.license, latest.adapter.trigger_words) == ("Cat 3", "CC0-1.0", ())
+    assert (latest.id.title, latest.id.license, latest.adapter.trigger_words) == ("Cat 3", "CC0-1.0", ("ct",))
 
 
 def test_the_same_files_without_the_card_are_the_same_version(registry: Registry, lora: Path) -> None:
-    first = registry.publish("demo/cat@1.0.0", [lora], card=Card(title="A cat"))
+    first = registry.publish("demo/cat@1.0.0", [lora], card=Card(title="A cat", trigger_words=("ct",)))
     assert registry.publish("demo/cat@1.0.0", [lora]) == registry.publish("demo/cat", [lora]) == first
 
 
@@ -360,3 +361,22 @@ def test_who_interrupts_a_publish_too_late_is_told_that_it_stands(
     assert [note for note in told if "demo/cat@1.0.0 is published" in note] == told
     assert len(told) == stands
     assert len(list(registry.ls())) == stands
+
+
+def test_nothing_of_a_folder_is_published_where_not_all_can_be_seen(
+    registry: Registry, lora: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As root nothing is closed, so the system's answer is given in its place."""
+    folder, scan = tmp_path / "folder", os.scandir
+    (folder / "closed").mkdir(parents=True)
+    (folder / lora.name).write_bytes(lora.read_bytes())
+
+    def scandir(path: str | Path) -> object:
+        if Path(path).name == "closed":
+            raise PermissionError(13, "Permission denied", str(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    with pytest.raises(LorryError, match="closed cannot be looked into: Permission denied; mend that"):
+        registry.publish("demo/cat@1.0.0", [folder])
+    assert registry.ls() == []

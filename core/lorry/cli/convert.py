@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,7 @@ import click
 
 from lorry.cli import options
 from lorry.cli.output import complain, count, echo, echo_json, progress, reason
-from lorry.errors import LorryError, NotFound
+from lorry.errors import Conflict, LorryError, NotFound
 
 if TYPE_CHECKING:
     from lorry.ops.bases.base import Base
@@ -128,14 +129,19 @@ def _batch(
     if not found:
         raise NotFound(f"there is no adapter in {', '.join(paths)}")
     places = outputs(found, paths, Path(out_dir) if out_dir else None, container.suffixes)
+    wanted = Counter(places.values())
     failures = []
     for source, place in progress(places.items(), len(places), "converting"):
         try:
+            if wanted[place] > 1:
+                alike = next(each for each in places if places[each] == place and each != source)
+                raise Conflict(f"{source} and {alike} would both become {place}; convert each by itself, with -o")
             place.parent.mkdir(parents=True, exist_ok=True)
             told = _told(write(source, place))
         except (LorryError, OSError) as error:
-            failures.append(reason(error))
-            told = {"error": failures[-1]}
+            why = reason(error)
+            failures.append(why if why.startswith(str(source)) else f"{source}: {why}")
+            told = {"error": why}
         if as_json:
             echo_json({"source": str(source), **told}, indent=None)
         elif "error" not in told:

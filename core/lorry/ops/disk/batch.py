@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from lorry.errors import Conflict, NotFound
+from lorry.errors import NotFound
 from lorry.plugin.host import Host, host
 
 T = TypeVar("T")
@@ -23,7 +23,8 @@ def find(paths: Iterable[str | Path], plugins: Host | None = None) -> list[Path]
     """List adapters: files as they are given, and below folders every file of a container, in order of names.
 
     A folder with a dialect's side file (peft's adapter_config.json) is one adapter. Hidden files and folders and
-    links to folders are passed over. Raises NotFound for a path that is not there.
+    links to folders are passed over. A folder that may not be looked into stands for what is in it, so that whoever
+    reads it is told. Raises NotFound for a path that is not there.
     """
     plugins = plugins or host()
     found: dict[Path, None] = {}
@@ -37,7 +38,8 @@ def find(paths: Iterable[str | Path], plugins: Host | None = None) -> list[Path]
 def _below(folder: Path, plugins: Host) -> Iterator[Path]:
     suffixes = {suffix for each in plugins.containers().values() for suffix in each.suffixes}
     sides = {name for each in plugins.dialects().values() if each.header for name in each.header.sides}
-    for at, folders, files in os.walk(folder):
+    closed: list[OSError] = []
+    for at, folders, files in os.walk(folder, onerror=closed.append):
         if not sides.isdisjoint(files):
             folders.clear()
             yield Path(at)
@@ -47,6 +49,7 @@ def _below(folder: Path, plugins: Host) -> Iterator[Path]:
             path = Path(at, name)
             if path.suffix.lower() in suffixes and not name.startswith(".") and not _is_text(path, plugins):
                 yield path
+    yield from (Path(each.filename) for each in closed)
 
 
 def _is_text(path: Path, plugins: Host) -> bool:
@@ -77,16 +80,14 @@ def outputs(
 ) -> dict[Path, Path]:
     """Return where each path is written: below `folder` as it lies below its root, or beside itself where None.
 
-    Its suffix is one of `suffixes`: its own, else the first; a path in a format without one is a folder. Raises
-    Conflict where two would go to one place.
+    Its suffix is one of `suffixes`: its own, else the first; a path in a format without one is a folder. Two may be
+    told the same place.
     """
     tops = [Path(root) for root in roots if Path(root).is_dir()]
-    sources: dict[Path, Path] = {}
+    places: dict[Path, Path] = {}
     for path in paths:
         top = next((each for each in tops if each in path.parents), path.parent)
         place = path if folder is None else folder / path.relative_to(top)
         suffix = path.suffix if path.suffix in suffixes else "".join(suffixes[:1])
-        target = place.with_name((place.name if path.is_dir() else place.stem) + suffix)
-        if sources.setdefault(target, path) != path:
-            raise Conflict(f"{sources[target]} and {path} would both become {target}; convert one of them by itself")
-    return {path: target for target, path in sources.items()}
+        places[path] = place.with_name((place.name if path.is_dir() else place.stem) + suffix)
+    return places

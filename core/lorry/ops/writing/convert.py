@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lorry.errors import VerificationFailed
+from lorry.errors import InvalidFile, VerificationFailed
 from lorry.ir.adapter import Adapter
 from lorry.ops.disk.output import replacing
 from lorry.ops.headers.recipe import header, recipe, told_model
@@ -54,7 +55,8 @@ def convert(  # noqa: PLR0913  every option is a keyword with a default
 
     The proof reads the new file back, before it takes its place, and compares every ΔW with the source's; kinds
     that need the weight ask for `base`. What `lossy` left out or made a LoRA of `rank` is not compared. Raises
-    VerificationFailed where they differ by more than 1e-6 and no `dtype` was asked for; whatever is at `path` stays
+    VerificationFailed where they differ by more than 1e-6 and no `dtype` was asked for, InvalidFile where the source
+    holds no finite numbers to compare; whatever is at `path` stays
     as it was.
     """
     plugins, target = plugins or host(), Path(path)
@@ -84,6 +86,11 @@ def convert(  # noqa: PLR0913  every option is a keyword with a default
         changed = {**saved.lost, **saved.approximated}
         proof = _prove(adapter, draft, base, plugins).without(changed) if verify else None
         if proof and dtype is None and not proof.error <= TOLERANCE:  # so that not-a-number fails too
+            if not math.isfinite(proof.error):
+                raise InvalidFile(
+                    f"{path} cannot be proven: the source holds NaN or infinity; lorry validate tells where. "
+                    "Without --verify its numbers are kept as they are"
+                )
             worst = max(proof.layers, key=lambda each: each.error, default=None)
             raise VerificationFailed(
                 f"{path} would not do what the source does (relative error {proof.error:.2g}"

@@ -248,7 +248,8 @@ def _encode(adapter: Adapter, dialect: Dialect, *, lossy: bool, plugins: Host) -
         return encode(adapter, dialect, lossy=lossy, plugins=plugins)
     except NotRepresentable as error:
         able = _able(adapter, error.layers, plugins)
-        all_of_it = f"{', '.join(able) or 'no installed format'} can hold all of it"
+        which = f", with --to {able[0]}" if able else ""
+        all_of_it = f"{', '.join(able) or 'no installed format'} can hold all of it{which}"
         hint = f"{all_of_it}; lorry convert --lossy does without, and says what that loses"
         raise NotRepresentable(dialect.title, error.layers, hint, able) from error
 
