@@ -25,7 +25,7 @@ CALLS: Mapping[str, Call] = {
     "getattr": Call(getattr, Call(open, MARKER, "w"), "name"),
     "mkdir": Call(OrderedDict, [(1, Call(os.mkdir, MARKER))]),
     "subprocess": Call(subprocess.check_call, ["touch", MARKER]),
-    "runpy": Call(runpy._run_code, f"open({MARKER!r}, 'w').close()", {}),  # type: ignore[attr-defined]
+    "runpy": Call(runpy._run_code, f"open({MARKER!r}, 'w').close()", {}),  # type: ignore[attr-defined]  # private there
     "a pickle in a pickle": Call(pickle.loads, pickle.dumps(Call(os.system, f"touch {MARKER}"))),
     "timeit": Call(timeit.timeit, f"open({MARKER!r}, 'w').close()", "pass", timeit.default_timer, 1),
 }
@@ -72,7 +72,7 @@ REBUILD = torch._utils._rebuild_tensor_v2
 def tensor(
     shape: Any = (4,), strides: Any = (1,), offset: Any = 0, storage: Any = STORAGE, rebuild: Any = REBUILD
 ) -> Call:
-    return Call(rebuild, Call(None, persistent=storage), offset, shape, strides, False, OrderedDict())  # noqa: FBT003
+    return Call(rebuild, Call(None, persistent=storage), offset, shape, strides, False, OrderedDict())  # noqa: FBT003  torch's order
 
 
 TENSORS: Mapping[str, tuple[Call, str]] = {
@@ -115,10 +115,10 @@ TENSORS: Mapping[str, tuple[Call, str]] = {
     "a storage of complex numbers": (
         tensor(storage=("storage", torch.ComplexDoubleStorage, "0", "cpu", 1)), "ComplexDoubleStorage"),
     "a tensor of a number": (
-        Call(REBUILD, 1, 0, (), (), False, {}), "makes a tensor of a value of type int"),  # noqa: FBT003
+        Call(REBUILD, 1, 0, (), (), False, {}), "makes a tensor of a value of type int"),  # noqa: FBT003  as above
     "a tensor of too few values": (Call(REBUILD, 1), "values that it does not take"),
     "a parameter of a number": (
-        Call(torch._utils._rebuild_parameter, 1, True, {}), "more than a tensor"),  # noqa: FBT003
+        Call(torch._utils._rebuild_parameter, 1, True, {}), "more than a tensor"),  # noqa: FBT003  as above
     "a table of text": (Call(OrderedDict, "ab"), "no list of pairs"),
     "a table of triples": (Call(OrderedDict, [(1, 2, 3)]), "no list of pairs"),
     "a table of a table": (Call(OrderedDict, {"a": 1}), "no list of pairs"),

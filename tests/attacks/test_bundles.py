@@ -58,7 +58,7 @@ def sparse() -> bytes:
     info.type, info.size = tarfile.GNUTYPE_SPARSE, 512
     header = bytearray(info.tobuf(tarfile.GNU_FORMAT))
     header[386:410] = b"00000000000\x00" + b"00000001000\x00"
-    header[483:495] = tarfile.itn(1 << 40, 12, tarfile.GNU_FORMAT)  # type: ignore[attr-defined]
+    header[483:495] = tarfile.itn(1 << 40, 12, tarfile.GNU_FORMAT)  # type: ignore[attr-defined]  # not in its stubs
     header[148:156] = b" " * 8
     header[148:156] = b"%06o\0 " % sum(header)
     return bytes(header) + bytes(512)

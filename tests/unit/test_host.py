@@ -251,7 +251,7 @@ def test_a_broken_command_does_not_take_the_command_line_with_it(plugin: Plugin)
 def test_what_is_found_cannot_be_changed(plugin: Plugin) -> None:
     found = Host(entry_points=[plugin("one", lorry_kinds=kinds("lora"))]).kinds()
     with pytest.raises(TypeError):
-        found["other"] = found["lora"]  # type: ignore[index]
+        found["other"] = found["lora"]  # type: ignore[index]  # the mistake that is tested
 
 
 def test_hooks_are_traced_when_asked_for(

@@ -81,7 +81,7 @@ def test_fields_of_a_later_lorry_are_kept() -> None:
 
 def test_an_unknown_field_is_refused_when_writing() -> None:
     with pytest.raises(ValidationError, match="unknown field 'nmae'"):
-        Id(namespace="demo", name="cat", version="1.0.0", nmae="x")  # type: ignore[call-arg]
+        Id(namespace="demo", name="cat", version="1.0.0", nmae="x")  # type: ignore[call-arg]  # the mistake that is tested
 
 
 def test_a_newer_schema_says_to_upgrade() -> None:
