@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 from lorry.errors import InvalidArgument
 
 if TYPE_CHECKING:
-    from lorry_registry.manifest import Id
+    from lorry_registry.manifest import Manifest
 
 OTHER = "other"
 """The licence that is none of those with a name."""
 
-_LASTING = ("title", "description", "license", "authors", "tags")
+_LASTING = ("title", "description", "license", "authors", "tags", "trigger_words")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +59,8 @@ class Card:
                 f"Apache-2.0 say, or for one that has none LicenseRef-{own}, or {OTHER}"
             ) from error
 
-    def following(self, below: Id) -> tuple[Card, tuple[str, ...]]:
-        """Fill in what lasts from a version to the next, all but trigger words; return also the names of that."""
-        kept = {name: told for name in _LASTING if (told := getattr(below, name)) and not getattr(self, name)}
-        return replace(self, **kept), tuple(kept)
+    def following(self, below: Manifest) -> tuple[Card, tuple[str, ...]]:
+        """Fill in what lasts from a version to the next; return also the names of that."""
+        told = {**below.id.__dict__, "trigger_words": below.adapter.trigger_words}
+        kept = {name: told[name] for name in _LASTING if told[name] and not getattr(self, name)}
+        return replace(self, **kept), tuple(name.replace("_", " ") for name in kept)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     metavar="FILE",
     help="How it was made, as JSON or YAML, if the file does not tell.",
 )
-@click.option("--title", default="", help="A title. This and the next four: else as in the file, or the version below.")
+@click.option("--title", default="", help="A title. This and the next five: else as in the file, or the version below.")
 @click.option("--description", default="", help="What it does and how to use it.")
 @click.option("--license", "licence", default="", metavar="SPDX", help="The licence, as an SPDX identifier, or other.")
 @click.option("--author", "authors", multiple=True, help="An author.")
