@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 import lorry
 from lorry.ops.disk.tensor_digest import digest_of
+from lorry.ops.headers.recipe import told_model
 from lorry.plugin.host import host
 from lorry.recipe.document import RECIPE, canonical
 from lorry.recipe.reading import read_recipe
@@ -213,6 +215,22 @@ def test_a_recipe_file_tells_paths_as_seen_from_where_it_stands(
     assert [each.adapter for each in told.inputs] == ["../cat.safetensors", "../dog.safetensors"]
     monkeypatch.chdir("/")
     again(command, out, recipe)
+
+
+@pytest.mark.parametrize("verb", ["bake", "convert-base"])
+def test_a_base_that_is_replaced_is_told_as_it_was(
+    verb: str, command: Command, cat: Path, base: Path, tmp_path: Path
+) -> None:
+    own = tmp_path / "own.safetensors"
+    lorry.convert_base(lorry.open_base(base), own, "ldm")
+    save_file({**load_file(own), "stray": torch.ones(1)}, own)
+    before = told_model(lorry.open_base(own), host())["files"]
+    words = [own, cat] if verb == "bake" else [own, "--to", "ldm", "--lossy"]
+    done = command(verb, *words, "-o", own, "--force", "--recipe", tmp_path / "r.json")
+    assert done.code == 0, done.err
+    told = json.loads((tmp_path / "r.json").read_text())
+    assert told["base"]["files"] == before
+    assert told["expect"]["tensor_digest"] == digest_of(own)
 
 
 def test_models_that_were_moved_are_found_by_name_and_digest(

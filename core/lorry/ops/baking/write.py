@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -61,10 +61,10 @@ def write_base(  # noqa: PLR0913  every option is a keyword with a default
         return _convert(baked, path, layout, like=like, lossy=lossy, force=force, originals=originals)
     if like is not None:
         raise InvalidArgument(f"{like}: configurations are taken from elsewhere only in another layout (--to)")
+    told = cache(partial(_told, baked, path, layout))  # once, while the base is there, which may be what is replaced
     with _beside(path, force=force, wanted=originals) as kept:
         write = _write_folder if base.path.is_dir() else _write_single
-        write(baked, path, kept, force=force)
-    told = partial(_told, baked, path, layout)
+        write(baked, path, kept, told, force=force)
     return Rewritten(path=path, layout=layout, tensors=len(baked), lost={}, unused=(), recipe=told)
 
 
@@ -89,7 +89,7 @@ def _convert(  # noqa: PLR0913  the options of write_base
             "them, the bake is undone from the base"
         )
     computed = replace(baked.base, tensors={name: baked.ref(name) for name in baked})
-    told = partial(_told, baked, path, layout, like=like, lossy=lossy)
+    told = _told(baked, path, layout, like=like, lossy=lossy)
     done = convert_base(
         computed,
         path,
@@ -97,11 +97,11 @@ def _convert(  # noqa: PLR0913  the options of write_base
         like=like,
         lossy=lossy,
         force=force,
-        metadata=header(told()),
+        metadata=header(told),
         required=baked.changes,
         plugins=baked.plugins,
     )
-    return replace(done, recipe=told)
+    return replace(done, recipe=lambda: told)
 
 
 def _told(
@@ -129,7 +129,9 @@ def _beside(path: Path, *, force: bool, wanted: bool) -> Iterator[Path | None]:
         yield kept
 
 
-def _write_single(baked: Baked, path: Path, kept: Path | None, *, force: bool) -> None:
+def _write_single(
+    baked: Baked, path: Path, kept: Path | None, told: Callable[[], dict[str, Any]], *, force: bool
+) -> None:
     base = baked.base
     if baked.tokens:
         raise Incompatible(
@@ -137,24 +139,26 @@ def _write_single(baked: Baked, path: Path, kept: Path | None, *, force: bool) -
             "first (lorry convert-base --to diffusers --like FOLDER), or leave the tokens out"
         )
     check_file_name(path)
-    told = header(_told(baked, path, base.layout))
+    entry = header(told())
     with replacing(path, force=force) as draft:
-        rewritten = {base.path: _Weights(baked, base.path.parent, {}, told).rewrite(base.path, draft)}
+        rewritten = {base.path: _Weights(baked, base.path.parent, {}, entry).rewrite(base.path, draft)}
         if kept:
             keep_originals(base, draft, rewritten, kept, baked.plugins)
 
 
-def _write_folder(baked: Baked, path: Path, kept: Path | None, *, force: bool) -> None:
+def _write_folder(
+    baked: Baked, path: Path, kept: Path | None, told: Callable[[], dict[str, Any]], *, force: bool
+) -> None:
     """Write weights first, so that whatever is in a folder that was interrupted is a whole file of weights."""
     check_folder_name(path)
     base = baked.base
-    told = header(_told(baked, path, base.layout))
-    job = hashlib.sha256(told[RECIPE_KEY].encode()).hexdigest()[:8]
+    entry = header(told())
+    job = hashlib.sha256(entry[RECIPE_KEY].encode()).hexdigest()[:8]
     grown = vocabulary(baked) if baked.tokens else []
     with replacing(path, force=force, job=job) as draft:
         rewritten: dict[Path, ChangedFile] = {}
         for folder in dict.fromkeys(file.parent for file in base.files):
-            weights = _Weights(baked, folder, {each.name: each.matrix for each in grown}, told)
+            weights = _Weights(baked, folder, {each.name: each.matrix for each in grown}, entry)
             rewritten |= weights.write(draft / folder.relative_to(base.path))
         copy_rest(base.path, draft)
         for each in grown:

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -92,12 +92,14 @@ def convert_base(  # noqa: PLR0913  every option is a keyword with a default
         check_file_name(path)
     else:
         check_folder_name(path)
-    told = partial(_told, base, path, layout, like=like, size=size, lossy=lossy, plugins=plugins)
+    told = cache(partial(_told, base, path, layout, like=like, size=size, lossy=lossy, plugins=plugins))
+    if path.exists():
+        told()  # while the base is there, which may be what is replaced
     if metadata is None:
         metadata = header(told()) if recipe_of(base, plugins) else {}
     configured = True
     written = TensorMap(tensors=named.tensors, metadata={**_header(base, model, plugins), **metadata})
-    with replacing(path, force=force, job=_job(base, written, size) if layout == FOLDER else "") as draft:
+    with replacing(path, force=force, job=_job(base, written, size, like) if layout == FOLDER else "") as draft:
         if layout == FOLDER:
             # Weights first, so that whatever is in a folder that was interrupted is a whole file of weights.
             _write_folder(written, draft, model, size, plugins)
@@ -211,11 +213,11 @@ def _write_folder(written: TensorMap, path: Path, model: BaseModel, size: int | 
             write_index(path / name, files)
 
 
-def _job(base: Base, written: TensorMap, size: int | None) -> str:
+def _job(base: Base, written: TensorMap, size: int | None, like: str | Path | None) -> str:
     """Name what a folder is made of: files by size and time, since their digests would take as long as the writing."""
     files = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in base.files]
     described = [(key, ref.dtype, ref.shape) for key, ref in written.tensors.items()]
-    told = json.dumps([files, described, sorted(written.metadata.items()), size])
+    told = json.dumps([files, described, sorted(written.metadata.items()), size, str(like)])
     return hashlib.sha256(told.encode()).hexdigest()[:8]
 
 
