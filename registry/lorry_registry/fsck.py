@@ -11,6 +11,7 @@ from lorry_registry import durable
 from lorry_registry.blobs import Content, copy, measure
 from lorry_registry.hub import housekeeping as hub
 from lorry_registry.index import is_right
+from lorry_registry.latest import move_latest
 from lorry_registry.records import Records
 from lorry_registry.reference import Alias, Reference
 from lorry_registry.remotes.transfer import LARGEST_MANIFEST
@@ -82,7 +83,8 @@ def _readable(store: LocalStore, sha256: str) -> bool:
 def repair(store: LocalStore, faults: Iterable[Fault], places: Sequence[Path]) -> tuple[Fault, ...]:
     """Put intact bytes in place of damaged and missing blobs, from files anywhere below `places` and from views.
 
-    Records of versions that are damaged or gone are written anew, where the log and the manifest tell what they were.
+    Records of versions that are damaged or gone are written anew, where the log and the manifest tell what they were;
+    of a version that stands and is not logged, what follows a publish is done: the log, and the alias "latest".
     Returns the faults that were mended. Files are told by size and sha256, manifests by sha256 alone, never by name;
     what a manifest that is whole again names is looked at by the next `check`.
     """
@@ -138,15 +140,15 @@ def _unlike_the_log(records: Records, adapter: Reference, versions: Sequence[Ver
             yield Fault(str(adapter.at(version)), "the log has it published, and its record is gone; publish it again")
     for version in versions:
         if str(version) not in logged:
-            yield Fault(str(adapter.at(version)), "its publishing is not logged; publish it again")
+            yield Fault(str(adapter.at(version)), "its publishing is not logged; lorry fsck --repair logs it")
     for name in sorted(records.log.kept_aliases() - {*records.alias_names()}):
         yield Fault(str(adapter.at(Alias(name))), "it is gone, and the log has nobody drop it; set it again")
 
 
 def _restore(store: LocalStore, where: str) -> bool:
-    """Write the record of a version as it was logged, if there is such a manifest of that version; tell whether.
+    """Write the record of a version as it was logged, or log it as it was recorded; tell whether.
 
-    A wrong index is deleted.
+    Either needs a manifest that says it is of that version. A wrong index is deleted.
     """
     if where == str(store.layout.index):
         store.layout.index.unlink(missing_ok=True)
@@ -154,11 +156,16 @@ def _restore(store: LocalStore, where: str) -> bool:
     try:
         reference = Reference.parse(where)
         version, records = reference.exact(), store.records(reference)
-        digest = records.log.digests()[str(version)]
+        logged = records.log.digests().get(str(version))
+        digest = logged or records.digest(version) or ""
         store.manifest(Resolved(reference, digest))
-    except (LorryError, KeyError):  # another kind of fault, or nothing tells what the record was
+    except LorryError:  # another kind of fault, or nothing tells what the record was
         return False
-    return records.restore(version, digest)
+    if logged:
+        return records.restore(version, digest)
+    records.log.add_publish(version, digest)
+    move_latest(records)
+    return True
 
 
 def _mend(store: LocalStore, path: Path, fault: Fault) -> bool:

@@ -173,7 +173,8 @@ class LocalStore:
         except KeyboardInterrupt as error:
             reference = manifest.reference
             if self.records(reference).digest(reference.exact()) == manifest.digest():
-                error.add_note(f"{reference} is published; publish it again, for its log and aliases may lack it")
+                told = "its log and aliases may lack it: lorry fsck --repair mends the log, lorry alias sets an alias"
+                error.add_note(f"{reference} is published and whole, but {told}")
             raise
 
     def refuse_other(self, manifest: Manifest) -> None:

@@ -12,6 +12,7 @@ from click.testing import CliRunner
 from lorry.cli import cli
 from lorry.errors import VerificationFailed
 from lorry_registry import Card, Registry
+from lorry_registry.log import Log
 from lorry_registry.reference import Alias
 from lorry_registry.semver import Version
 
@@ -130,3 +131,22 @@ def test_a_damaged_file_of_several_versions_is_one_fault(published: Registry, lo
     lose(published)
     (fault,) = published.fsck()
     assert fault.where == "demo/cat@1.0.0: cat.safetensors (in 3 places)"
+
+
+def test_what_was_added_and_interrupted_before_it_was_logged_is_mended(
+    registry: Registry, lora: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Log, "add_publish", interrupt)
+        with pytest.raises(KeyboardInterrupt) as caught:
+            list(registry.add([lora], "demo/cat@1.0.0"))
+    assert "demo/cat@1.0.0 is published and whole" in "".join(caught.value.__notes__)
+    assert [fault.what for fault in registry.fsck()] == ["its publishing is not logged; lorry fsck --repair logs it"]
+    assert len(registry.repair(registry.fsck())) == 1
+    assert registry.fsck() == ()
+    found = registry.resolve("demo/cat")
+    assert registry.store.records(found.reference).log.digests() == {"1.0.0": found.digest}
+    assert registry.aliases("demo/cat") == {"latest": Version(1, 0, 0)}
