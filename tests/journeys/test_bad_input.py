@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from lorry.errors import InvalidArgument
 from lorry.testing.tables import base_of
 from tests.support.files import KOHYA, kohya, peft, write
 
@@ -315,3 +316,12 @@ def test_a_conversion_into_its_own_source_cannot_be_verified_but_is_not_lost(
     before = listing(tmp_path)
     done = command("convert", sound, "--to", "diffusers", "-o", sound, "--force", "--verify")
     assert done.code == 0 or listing(tmp_path) == before
+
+
+@pytest.mark.parametrize(("name", "taken"), [("cat.png", "image/png"), ("cat.JPG", "image/jpeg")])
+def test_a_name_that_belies_what_is_written_is_refused(command: Command, name: str, taken: str, tmp_path: Path) -> None:
+    source = write(tmp_path / "a.safetensors", kohya())
+    done = command("convert", source, "--to", "diffusers", "-o", tmp_path / name)
+    assert done.code == InvalidArgument.exit_code
+    assert f"would be taken for {taken}" in done.line
+    assert not (tmp_path / name).exists()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from mimetypes import guess_type
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -169,13 +170,15 @@ def chosen(format: str, plugins: Host, path: Path | None = None) -> tuple[Dialec
 
 
 def check_name(path: Path, container: Container, plugins: Host) -> None:
-    """Raise InvalidArgument where the suffix of `path` promises another container than the one written there."""
+    """Raise InvalidArgument where the suffix of `path` promises something else than the container written there."""
     suffix = path.suffix.lower()
-    promised = next((each for each in plugins.containers().values() if suffix in each.suffixes), container)
-    if promised is not container and suffix not in container.suffixes:
+    if suffix in container.suffixes:
+        return
+    others = (each.title for each in plugins.containers().values() if suffix in each.suffixes)
+    if promised := next(others, None) or guess_type(path.name)[0]:
         better = path.with_suffix("".join(container.suffixes[:1])).name
         raise InvalidArgument(
-            f"{path} would be taken for {promised.title}, and {container.title} is what is written; name it {better}"
+            f"{path} would be taken for {promised}, and {container.title} is what is written; name it {better}"
         )
 
 
