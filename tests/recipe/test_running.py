@@ -16,7 +16,9 @@ from safetensors.torch import load_file
 import lorry
 from lorry.errors import Conflict, Incompatible, InvalidArgument, LorryWarning
 from lorry.ops.extracting import layer as extract_layer
-from lorry.recipe.plan import Step
+from lorry.recipe.finding import Finder
+from lorry.recipe.plan import Step, plan
+from lorry.recipe.reading import read_recipe
 from lorry.recipe.running import Running
 from tests.journeys.conftest import Command
 from tests.recipe.conftest import of_kind
@@ -215,6 +217,19 @@ def test_somebody_elses_folder_is_left_alone(recipe: Path, out: Path) -> None:
     with pytest.raises(Conflict, match="move it away"):
         lorry.run_recipe(recipe, out)
     assert (strange / "diary.txt").read_text() == "mine"
+
+
+def test_two_runs_to_one_output_are_not_mixed(command: Command, recipe: Path, out: Path) -> None:
+    read = read_recipe(recipe)
+    first = Running(read, plan(read.recipe, Finder(plugins=lorry.host(), folder=read.folder)), out).run()
+    next(first)
+    before = {path: path.stat().st_mtime_ns for path in out.parent.rglob("*")}
+    done = command("run-recipe", recipe, "-o", out)
+    assert (done.code, "is being made by another run" in done.line) == (4, True), done.err
+    assert {path: path.stat().st_mtime_ns for path in out.parent.rglob("*")} == before
+    assert len(list(first)) == 3
+    assert command("run-recipe", recipe, "-o", out, "--force").code == 0
+    assert not list(out.parent.glob(".*"))
 
 
 def test_what_is_there_is_not_replaced_without_a_word(command: Command, recipe: Path, out: Path) -> None:

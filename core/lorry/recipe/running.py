@@ -13,6 +13,7 @@ from lorry.algebra.device import checked_device
 from lorry.errors import Conflict, Incompatible, InvalidArgument, LorryWarning, NotRepresentable
 from lorry.ir.adapter import Adapter
 from lorry.ops.bases.base import Base, open_base
+from lorry.ops.disk.alone import alone
 from lorry.ops.disk.output import check_target, remove
 from lorry.ops.disk.tensor_digest import digest_of
 from lorry.ops.reading.read import open_adapter, opened_as
@@ -69,7 +70,7 @@ def run_recipe(  # noqa: PLR0913  every option is a keyword with a default
 
 
 class Running:
-    """A run in steps: `run` does what is not done yet, `finish` compares the result and clears up."""
+    """A run in steps: `run` does what is not done yet, `finish` compares the result."""
 
     def __init__(  # noqa: PLR0913  every option is a keyword with a default
         self,
@@ -100,23 +101,27 @@ class Running:
         return next((path for path in folder.iterdir() if not path.name.startswith(".")), None)
 
     def run(self) -> Iterator[Step]:
-        """Do every step that is not finished, and yield each when it is."""
-        for step in self.steps:
-            if not self.finished(step):
-                try:
-                    self._do(step)
-                except BaseException:
-                    if not any(path.is_file() for path in self.folder.rglob("*")):
-                        remove(self.folder)
-                    raise
-            yield step
+        """Do every step that is not finished, and yield each when it is; remove in the end what is needed no more.
+
+        Raises Conflict where another run makes the same output.
+        """
+        with alone(self.folder, self.output):
+            for step in self.steps:
+                if not self.finished(step):
+                    try:
+                        self._do(step)
+                    except BaseException:
+                        if not any(path.is_file() for path in self.folder.rglob("*")):
+                            remove(self.folder)
+                        raise
+                yield step
+            remove(self.folder)
 
     def finish(self) -> Ran:
-        """Remove what is needed no more and compare the result with what was there before.
+        """Compare the result with what was there before, once `run` has been exhausted.
 
         Raises VerificationFailed where it is something else.
         """
-        remove(self.folder)
         compared = compare(self.read, self.output, self._plugins)
         if compared:
             compared.check(f"{self.output} is written, and")
