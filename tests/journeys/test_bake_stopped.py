@@ -8,11 +8,13 @@ import resource
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from lorry.ops.bases.output import copy_rest
 from lorry_plugins.backends.toybox import bases
 from tests.support.files import DIFFUSERS, KOHYA, kohya, write
 
@@ -138,6 +140,24 @@ def test_another_strength_is_another_bake(
     shutil.move(tmp_path / "out", tmp_path / "half")
     assert command("bake", base, f"{cat}:0.5", "-o", tmp_path / "out").code == 0
     assert files(tmp_path / "half") == files(tmp_path / "out")
+
+
+def test_two_of_one_bake_are_not_mixed(
+    command: Command, base: Path, cat: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["bake", base, cat, "-o", tmp_path / "out"]
+    second: list[Any] = []
+
+    def meanwhile(*given: Path) -> None:
+        before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+        second.append(command(*words))
+        assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+        copy_rest(*given)
+
+    monkeypatch.setattr("lorry.ops.baking.write.copy_rest", meanwhile)
+    assert command(*words).code == 0
+    assert (second[0].code, "is being made by another run" in second[0].line) == (4, True)
+    assert not working(tmp_path)
 
 
 def test_a_disk_that_is_too_small(command: Command, base: Path, cat: Path, tmp_path: Path) -> None:

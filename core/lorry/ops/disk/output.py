@@ -6,10 +6,11 @@ import glob
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from lorry.errors import Conflict, InvalidArgument, LorryError, NotFound
+from lorry.ops.disk.alone import alone
 
 
 @contextmanager
@@ -22,8 +23,8 @@ def replacing(target: Path, *, force: bool = False, job: str = "") -> Iterator[P
     for ".", ".." and "/", beside which no draft would have a name; LorryError where the system refuses to write there.
 
     `job` names what a folder is made of. Where that is stopped from outside (Ctrl-C, a full disk), the new path stays
-    with what is finished in it, which a note on the error tells, and the same job is given it again. What goes into
-    it must be written through `replacing` too, so that everything there is whole.
+    with what is finished in it, which a note on the error tells, and the same job is given it again, one at a time:
+    Conflict. What goes into it must be written through `replacing` too, so that everything there is whole.
     """
     target = Path(target)
     check_target(target, force=force)
@@ -31,7 +32,7 @@ def replacing(target: Path, *, force: bool = False, job: str = "") -> Iterator[P
     if _exists(target) and not (target.is_file() or target.is_dir()):
         raise Conflict(f"{target} is neither a file nor a folder and is never replaced; choose another output")
     draft = target.parent / f".{target.name}.{job or os.urandom(4).hex()}.part"
-    with _removed(draft, job):
+    with alone(draft, target) if job else nullcontext(), _removed(draft, job):
         try:
             yield draft
             _sync(draft)
