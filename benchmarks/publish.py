@@ -8,6 +8,10 @@ each costs over the same done with a LoRA of one layer is held against what cann
 sha256, a copy of it, and that synced; or for a download, the bare client's, synced (that of a Hub over the same of one
 layer too). Time is that on the clock, since lorry hashes, syncs and reads at once: with other work on the machine it
 says little. Needs 3 GB of disk.
+
+Three claims miss their bar by little. Before anything has its name, 101 MB are opened (25 ms), searched for NaN (50 ms)
+and digested (37 ms) in turn, beside their sha256 (60 ms). A push copies (26 ms) and hashes what it wrote (67
+ms) only after that, since nothing goes to a remote unvalidated; a download ends before its tensors can be looked at.
 """
 
 from __future__ import annotations
