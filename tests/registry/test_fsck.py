@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
-from lorry.cli import cli
+from lorry.cli import cli, main
 from lorry.errors import VerificationFailed
 from lorry_registry import Card, Registry
 from lorry_registry.log import Log
@@ -150,3 +151,21 @@ def test_what_was_added_and_interrupted_before_it_was_logged_is_mended(
     found = registry.resolve("demo/cat")
     assert registry.store.records(found.reference).log.digests() == {"1.0.0": found.digest}
     assert registry.aliases("demo/cat") == {"latest": Version(1, 0, 0)}
+
+
+@pytest.mark.usefixtures("registry")
+def test_an_interruption_that_leaves_something_to_do_tells_that_alone(
+    lora: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Log, "add_publish", interrupt)
+    monkeypatch.setattr("warnings.showwarning", warnings.showwarning)
+    monkeypatch.setattr("gc.set_threshold", lambda *_: None)
+    monkeypatch.setattr("sys.argv", ["lorry", "publish", "demo/cat", str(lora), "-y"])
+    with pytest.raises(SystemExit, match="130"):
+        main()
+    told, stopped = capsys.readouterr().err.strip().splitlines()[-2:]
+    assert "demo/cat@1.0.0 is published and whole, but its log and aliases may lack it" in told
+    assert stopped == "lorry: interrupted"

@@ -176,10 +176,13 @@ def _show_warnings_as_notes() -> None:
     warnings.showwarning = show
 
 
-def _show_notes(error: BaseException) -> None:
-    for each in (error, error.__cause__):  # click raises Abort from an interruption
-        for told in getattr(each, "__notes__", ()):
-            note(told)
+def _show_notes(error: BaseException) -> bool:
+    """Show what is noted on an error; return whether there was anything."""
+    causes = (error, error.__cause__)  # click raises Abort from an interruption
+    notes = [told for each in causes for told in getattr(each, "__notes__", ())]
+    for told in notes:
+        note(told)
+    return bool(notes)
 
 
 def main() -> None:
@@ -192,8 +195,7 @@ def main() -> None:
     try:
         code = cli.main(prog_name="lorry", standalone_mode=False)
     except (click.exceptions.Abort, KeyboardInterrupt) as error:
-        _show_notes(error)
-        complain("interrupted; nothing half-written is left")
+        complain("interrupted" if _show_notes(error) else "interrupted; nothing half-written is left")
         code = 130
     except click.ClickException as error:
         told = io.StringIO()
