@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from hashlib import sha256
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -55,7 +55,8 @@ def ancestry(store: LocalStore, resolved: Resolved) -> Mapping[str, Made]:
             name, op, parents = str(each.reference), lineage.op if lineage else "", lineage.parents if lineage else ()
         else:
             name, op, parents = each.reference or each.name, each.op or "", each.parents or ()
-        found[digest] = Made(name, op, tuple(Origin(_digest(parent), parent.weight) for parent in parents))
+        origins = (Origin(_digest(parent), parent.weight) for parent in _one_file_each(parents))
+        found[digest] = Made(name, op, tuple(origins))
         ahead += [_published(store, parent) or parent for parent in parents]
     return found
 
@@ -100,6 +101,12 @@ def _published(store: LocalStore, parent: Parent) -> Resolved | None:
     except NotFound:
         return None
     return known if known.digest == parent.manifest else None
+
+
+def _one_file_each(parents: Iterable[Parent]) -> Iterator[Parent]:
+    """Yield the parents, a version of several files by its first alone; what was taken in twice stands twice."""
+    first: dict[str, str | None] = {}
+    return (each for each in parents if first.setdefault(_digest(each), each.sha256) == each.sha256)
 
 
 def _digest(parent: Parent) -> str:

@@ -82,6 +82,25 @@ def test_a_file_published_nowhere_ends_its_branch(registry: Registry, tmp_path: 
     assert r'[label="a \"b\".safetensors"];' in lorry("lineage", "demo/cat", "--dot")
 
 
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_parent_of_several_files_stands_as_often_as_it_was_taken_in(
+    registry: Registry, tmp_path: Path, times: int
+) -> None:
+    stems = (
+        "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_q",
+        "lora_te_text_model_encoder_layers_0_mlp_fc1",
+    )
+    parts = [write_lora(tmp_path / f"{at}.safetensors", at, stem=stem) for at, stem in enumerate(stems)]
+    registry.publish("demo/cat@1.0.0", parts)
+    lorry("merge", *["demo/cat:0.5"] * times, "-o", str(tmp_path / "m.safetensors"))
+    registry.publish("demo/made@1.0.0", [tmp_path / "m.safetensors"])
+    assert len(parents(registry, "demo/made")) == 2 * times
+    assert lorry("lineage", "demo/made").splitlines() == [
+        "demo/made@1.0.0, by merge from",
+        *["  demo/cat@1.0.0 at 0.5"] * times,
+    ]
+
+
 def parents(registry: Registry, reference: str) -> list[tuple[str | None, float | None]]:
     lineage = registry.manifest(reference).lineage
     return [(each.reference, each.weight) for each in lineage.parents] if lineage else []
