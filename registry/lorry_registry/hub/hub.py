@@ -119,14 +119,24 @@ class HubRepository:
         return self.written.commit(commit_id) or self._beside.commit(commit_id)
 
     def find(self, revision: str) -> Commit | None:
-        """Return the commit that a branch, a tag or an id names; raise VerificationFailed where it is damaged."""
+        """Return the commit that a branch, a tag or an id names; raise VerificationFailed where it is damaged.
+
+        The number of a version means its tag, as "1.2.0" for "v1.2.0", and "latest" the version of that alias.
+        """
         if found := self._commit(revision):
             return found
-        commit_id = self.main() if revision == MAIN else {**self.tags(), **self.branches()}.get(revision.lower())
+        commit_id = self.main() if revision == MAIN else self._named().get(revision.lower())
         found = self._commit(commit_id) if commit_id else None
         if commit_id and found is None:
             raise VerificationFailed(f"{self.id}: commit {commit_id}, which {revision} names, is missing; lorry fsck")
         return found
+
+    def _named(self) -> dict[str, str]:
+        """Return the id of the commit of each name that is none of main's; what clients named goes before the rest."""
+        newest = self._newest()
+        latest = {LATEST: self._version_commit(newest)} if newest else {}
+        numbers = {str(each.reference.selector): self._version_commit(each) for each in self.versions()}
+        return {**latest, **numbers, **self.tags(), **self.branches()}
 
     def commit(self, revision: str) -> Commit:
         """Return the commit that a branch, a tag or an id names; raise NotFound."""

@@ -67,6 +67,25 @@ def test_a_version_has_its_files_its_manifest_a_card_and_what_diffusers_loads(
     assert weights == (tmp_path / "1.0.0/cat.safetensors").read_bytes()
 
 
+def test_a_number_means_its_tag_and_latest_the_newest(call: Client, registry: Registry, cat: dict[str, str]) -> None:
+    def sha(revision: str) -> Any:
+        return call("GET", f"/api/models/demo/cat/revision/{revision}").json["sha"]
+
+    assert [sha(each) for each in ("1.0.0", "2.0.0-rc.1", "latest")] == [
+        cat[f"v{each}"] for each in ("1.0.0", "2.0.0-rc.1", "1.1.0")
+    ]
+    registry.yank("demo/cat@1.1.0", "broken")
+    assert sha("latest") == cat["v1.0.0"]
+
+
+def test_a_revision_that_is_none_is_told_what_there_is(call: Client, cat: dict[str, str]) -> None:
+    assert cat
+    answer = call("GET", "/demo/cat/resolve/1.9.0/cat.safetensors")
+    assert (answer.status, answer.headers["x-error-code"]) == (404, "RevisionNotFound")
+    told = answer.headers["x-error-message"]
+    assert told == "Invalid rev id: 1.9.0; demo/cat has main, v2.0.0-rc.1, v1.1.0, v1.0.0"
+
+
 def test_a_yanked_version_is_no_longer_main(call: Client, registry: Registry, cat: dict[str, str]) -> None:
     registry.yank("demo/cat@1.1.0", "broken")
     assert main(call)["parents"] == [cat["v1.0.0"]]  # and says what is yanked

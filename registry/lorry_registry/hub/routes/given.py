@@ -16,6 +16,7 @@ from lorry_registry.hub.tokens import Caller
 from lorry_registry.hub.xet import XetArea
 
 _BEARER = "bearer "
+_SHOWN = 6
 
 
 def the_settings(request: Request) -> Settings:
@@ -119,7 +120,9 @@ def at_revision(repository: Readable, revision: str) -> Commit:
     """Return the commit that the revision in the address names."""
     found = repository.find(revision)
     if found is None:
-        raise Refusal(404, f"Invalid rev id: {revision}", "RevisionNotFound")
+        known = [*repository.branches(), *reversed(repository.tags())]
+        shown = ", ".join(known[:_SHOWN]) + (" …" if len(known) > _SHOWN else "")
+        raise Refusal(404, f"Invalid rev id: {revision}; {repository.id} has {shown}", "RevisionNotFound")
     return found
 
 
