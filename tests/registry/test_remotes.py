@@ -341,3 +341,12 @@ def test_a_record_without_end_is_not_read(place: str, remote: Remote) -> None:
 def test_what_is_no_address_is_refused(address: str, error: type[LorryError], registry: Registry) -> None:
     with pytest.raises(error):
         registry.clone(address)
+
+
+def test_a_place_of_many_names_some_of_them(published: Registry, lora: Path) -> None:
+    published.publish("demo/dog@1.0.0", [lora])
+    place = published.home.as_uri()
+    with pytest.raises(InvalidArgument, match=f"many adapters: demo/cat, demo/dog; write {place}#demo/cat, say"):
+        published.clone(place)
+    with pytest.raises(InvalidArgument, match=f"many adapters; write {place}/no#namespace/name"):
+        published.clone(f"{place}/no")

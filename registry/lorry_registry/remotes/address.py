@@ -14,6 +14,7 @@ from lorry.plugin.remote import Remote
 from lorry_registry.reference import Reference
 
 _NONE: Mapping[str, str] = MappingProxyType({})
+_SHOWN = 5
 
 
 class Address(NamedTuple):
@@ -52,11 +53,20 @@ def open_remote(
     if scheme not in known:
         raise UnknownName("kind of place", scheme, known, "a plugin may add one")
     if reference is None and not known[scheme].holds_one:
-        raise InvalidArgument(f"{place} holds many adapters; write {place}#namespace/name@1.0.0, say")
+        raise InvalidArgument(f"{place} holds many adapters{_named(scheme, place)}")
     module, _, attribute = known[scheme].remote.partition(":")
     opener: Callable[..., Remote] = getattr(importlib.import_module(module), attribute)
     _check_options(scheme, opener, options)
     return opener(place, reference.adapter if reference else "", **options)
+
+
+def _named(scheme: str, place: str) -> str:
+    """Say how one of many adapters is named, by those that are there where a look at the place is cheap."""
+    from lorry_registry.remotes.folder import adapters_in
+
+    names = adapters_in(place) if scheme == "file" else []
+    there = f": {', '.join(names[:_SHOWN])}{' …' if len(names) > _SHOWN else ''}" if names else ""
+    return f"{there}; write {place}#{names[0] if names else 'namespace/name@1.0.0'}, say"
 
 
 def _check_options(scheme: str, opener: Callable[..., Remote], options: Mapping[str, str]) -> None:

@@ -96,6 +96,15 @@ class FolderRemote:
 
 def open_folder(place: str, adapter: str) -> FolderRemote:
     """Open file:///path/of/a/registry; raise InvalidArgument for an address of another machine."""
+    return FolderRemote(_home(place), adapter)
+
+
+def adapters_in(place: str) -> list[str]:
+    """Return the names of the adapters in the registry at an address, see `open_folder`."""
+    return [reference.adapter for reference, _ in LocalStore(_home(place)).adapters()]
+
+
+def _home(place: str) -> Path:
     parts = urlsplit(place)
     if parts.netloc not in ("", "localhost"):
         raise InvalidArgument(f"{place} names another machine; a folder's address is file:///path/of/it")
@@ -104,4 +113,4 @@ def open_folder(place: str, adapter: str) -> FolderRemote:
         raise InvalidArgument(f"{place} is no folder of a registry; write file:///path/of/it")
     if home.exists() and not home.is_dir():
         raise Conflict(f"{home} is a file, and a registry is a folder")
-    return FolderRemote(home, adapter)
+    return home
