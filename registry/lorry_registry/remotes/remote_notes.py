@@ -43,16 +43,20 @@ def say_there(remote: Remote, reference: Reference, change: Change) -> bool:
 def move_latest(remote: Remote) -> None:
     """Point "latest" at the highest stable version that is not yanked, and look again: another may have come between.
 
-    Raises UpstreamFailed where it never stays.
+    Raises UpstreamFailed where it never stays, and NotFound where a version is listed that never can be read.
     """
-    for _ in range(_TRIES):
+    for attempt in range(1, _TRIES + 1):
         notes = notes_there(remote)
         versions = [version for version in map(Version.parse, remote.versions()) if version.stable]
         offered = [version for version in versions if notes.get(version, NOTHING).yanked is None]
         before = remote.aliases().get(LATEST)
         if not offered or before == str(max(offered)):
             return
-        remote.move(LATEST, before, str(max(offered)))
+        try:
+            remote.move(LATEST, before, str(max(offered)))
+        except NotFound:  # some registries list a tag a moment before it can be read
+            if attempt == _TRIES:
+                raise
     raise UpstreamFailed(f'"{LATEST}" there does not stay where it is put; try again later')
 
 

@@ -60,17 +60,25 @@ class HttpRepository:
 
     def upload(self, sha256: str, size: int, open_: Callable[[], BinaryIO]) -> None:
         """See `Repository`; the registry holds what it gets against the digest."""
+        for again in (True, True, False):
+            try:
+                self._put(sha256, size, open_)
+            except UpstreamFailed:
+                if self.blob_size(sha256) == size:
+                    return
+                if not again:  # docker-registry refuses one of two who put the same blob at once, before it is there
+                    raise
+            else:
+                return
+
+    def _put(self, sha256: str, size: int, open_: Callable[[], BinaryIO]) -> None:
         response, _ = self._session.send("POST", f"{self._url}/blobs/uploads/")
         where = response.headers.get("Location", "")
         if not where:
             raise UpstreamFailed(f"{self._session.host} does not tell where to send blob {sha256}")
         url = httpx2.URL(urljoin(str(response.url), where)).copy_merge_params({"digest": f"sha256:{sha256}"})
         headers = {"Content-Length": str(size), "Content-Type": "application/octet-stream"}
-        try:
-            self._session.send("PUT", str(url), content=_File(open_), headers=headers, repeat=False)
-        except UpstreamFailed:
-            if self.blob_size(sha256) != size:  # docker-registry refuses one of two who put the same blob at once
-                raise
+        self._session.send("PUT", str(url), content=_File(open_), headers=headers, repeat=False)
 
     def tags(self) -> list[str]:
         """See `Repository`."""
