@@ -71,7 +71,7 @@ def run_shell(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.setenv("PWD", str(Path.cwd()))
         elif line.startswith("export "):
             monkeypatch.setenv(*line.removeprefix("export ").split("=", 1))
-        elif line.startswith(("mkdir ", "echo ", "openssl ")):
+        elif line.startswith(("mkdir ", "cp ", "echo ", "openssl ")):
             subprocess.run(line, shell=True, check=True)  # noqa: S602  it is our own page
         elif line.startswith("lorry "):
             done = CliRunner().invoke(cli, shlex.split(COMMENT.sub("", line))[1:], catch_exceptions=False)
