@@ -16,9 +16,10 @@ import sys
 import tempfile
 from pathlib import Path
 
-from lorry_registry import Registry, durable
-from lorry_registry.blobs import Content
-from lorry_registry.manifest import AdapterFacts, Base, File, Id, Manifest
+from lorry_registry import Registry
+from lorry_registry.disk import durable
+from lorry_registry.home.blobs import Content
+from lorry_registry.version.manifest import AdapterFacts, Base, File, Id, Manifest
 
 ADAPTERS, VERSIONS = 500, 10
 LIMIT_MS, REBUILD_MS = 50.0, 1000.0

@@ -31,7 +31,7 @@ from lorry.ops.merging.settings import accepts
 from lorry.plugin import BaseModel, Dialect, Kind, Loader, MergeMethod, hookspecs
 from lorry.plugin.host import GROUPS, Host
 from lorry.recipe.document import schema
-from lorry_registry import layout
+from lorry_registry.home import layout
 
 REFERENCE = Path(__file__).parent / "reference"
 PICTURES = Path(__file__).parent / "images" / "performance"

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from lorry_registry.card import Card as Card
+    from lorry_registry.home.store import PublishIncomplete as PublishIncomplete
     from lorry_registry.registry import Registry as Registry
-    from lorry_registry.store import PublishIncomplete as PublishIncomplete
+    from lorry_registry.version.card import Card as Card
 
 _WHERE = {
-    "Card": "lorry_registry.card",
-    "PublishIncomplete": "lorry_registry.store",
+    "Card": "lorry_registry.version.card",
+    "PublishIncomplete": "lorry_registry.home.store",
     "Registry": "lorry_registry.registry",
 }
 

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from lorry.errors import Conflict, InvalidFile, NotFound, UnknownName
-from lorry_registry import durable
-from lorry_registry.layout import Layout, default_home
-from lorry_registry.names import check_name
+from lorry_registry.disk import durable
+from lorry_registry.home.layout import Layout, default_home
+from lorry_registry.references.names import check_name
 
 
 class Bases:

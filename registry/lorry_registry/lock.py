@@ -17,12 +17,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError  # noqa: TID2
 
 from lorry.errors import Conflict, Incompatible, InvalidFile, NotFound, VerificationFailed
 from lorry.ops.disk.output import replacing
-from lorry_registry.blobs import measure
-from lorry_registry.manifest import Manifest, Sha256, Text, explain
-from lorry_registry.pull import pull
-from lorry_registry.reference import Reference
-from lorry_registry.semver import Version
-from lorry_registry.store import LocalStore, Resolved
+from lorry_registry.home.blobs import measure
+from lorry_registry.home.store import LocalStore, Resolved
+from lorry_registry.publishing.pull import pull
+from lorry_registry.references.reference import Reference
+from lorry_registry.references.semver import Version
+from lorry_registry.version.manifest import Manifest, Sha256, Text, explain
 
 NAME = "lorry.lock"
 SCHEMA = 1

@@ -10,8 +10,8 @@ from lorry.plugin import Command, Store, hookimpl
 
 if TYPE_CHECKING:
     from lorry.ir.frame import Published
-    from lorry_registry.reference import Reference
-    from lorry_registry.store import LocalStore
+    from lorry_registry.home.store import LocalStore
+    from lorry_registry.references.reference import Reference
 
 LORRY_API = 1
 
@@ -126,7 +126,7 @@ def find_adapter(text: str) -> tuple[Path, ...] | None:
     """
     if (known := _known(text)) is None:
         return None
-    from lorry_registry.view import adapter_files
+    from lorry_registry.home.view import adapter_files
 
     store, reference = known
     return adapter_files(store, store.find(reference))
@@ -146,8 +146,8 @@ def find_version(text: str) -> Published | None:
 def _known(text: str) -> tuple[LocalStore, Reference] | None:
     """Return the registry and the reference to an adapter that it knows, or one of nearly that name."""
     from lorry.errors import InvalidArgument
-    from lorry_registry.reference import Reference
-    from lorry_registry.store import LocalStore
+    from lorry_registry.home.store import LocalStore
+    from lorry_registry.references.reference import Reference
 
     try:
         adapter = Reference.parse(text.partition("@")[0])
@@ -159,8 +159,8 @@ def _known(text: str) -> tuple[LocalStore, Reference] | None:
 
 def find_file(sha256: str) -> Path | None:
     """Return a file of a published version by its sha256, whatever that version is called."""
-    from lorry_registry.store import LocalStore
-    from lorry_registry.view import file_of_digest
+    from lorry_registry.home.store import LocalStore
+    from lorry_registry.home.view import file_of_digest
 
     return file_of_digest(LocalStore(), sha256)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from io import BytesIO
 
 from lorry.errors import InvalidFile, LorryError, MissingExtra
-from lorry_registry.reference import Reference
-from lorry_registry.store import LocalStore
+from lorry_registry.home.store import LocalStore
+from lorry_registry.references.reference import Reference
 
 _FORMATS = ("PNG", "JPEG", "WEBP")
 _LARGEST_FILE = 32 << 20

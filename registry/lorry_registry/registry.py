@@ -9,27 +9,27 @@ from typing import TYPE_CHECKING
 
 from lorry.errors import InvalidArgument, NotFound
 from lorry_registry.bases import Bases
-from lorry_registry.card import Card
-from lorry_registry.notes import Note
-from lorry_registry.reference import Alias, Reference, movable, parse_alias
-from lorry_registry.saying import instead, say
-from lorry_registry.semver import Version
-from lorry_registry.store import LocalStore, Resolved
+from lorry_registry.home.store import LocalStore, Resolved
+from lorry_registry.publishing.saying import instead, say
+from lorry_registry.references.reference import Alias, Reference, movable, parse_alias
+from lorry_registry.references.semver import Version
+from lorry_registry.version.card import Card
+from lorry_registry.version.notes import Note
 
 if TYPE_CHECKING:
     from lorry.recipe.comparing import Compared
     from lorry_registry.adding.add import Outcome, Wishes
     from lorry_registry.adding.quarantine import Quarantine
-    from lorry_registry.ancestry import Made
-    from lorry_registry.fsck import Fault
-    from lorry_registry.gc import Garbage
-    from lorry_registry.index import Entry
+    from lorry_registry.home.index import Entry
+    from lorry_registry.lineage.ancestry import Made
     from lorry_registry.linking.note import Link
     from lorry_registry.lock import Difference, Lock
-    from lorry_registry.manifest import Manifest
-    from lorry_registry.outdated import Outdated
-    from lorry_registry.publish import Draft
+    from lorry_registry.publishing.publish import Draft
     from lorry_registry.remotes.transfer import Cloned
+    from lorry_registry.upkeep.fsck import Fault
+    from lorry_registry.upkeep.gc import Garbage
+    from lorry_registry.upkeep.outdated import Outdated
+    from lorry_registry.version.manifest import Manifest
 
 
 class Registry:
@@ -68,7 +68,7 @@ class Registry:
         one that is too small a bump for what changed is refused, unless `force_bump`. `recipe` is JSON for an adapter
         that does not carry its own; `parents` are references it was made from, besides those that the recipe tells.
         """
-        from lorry_registry.publish import drafted
+        from lorry_registry.publishing.publish import drafted
 
         named = [self.resolve(each) for each in parents]
         target, paths = Reference.parse(reference), [Path(each) for each in files]
@@ -164,8 +164,8 @@ class Registry:
         return self.store.manifest(self.resolve(reference))
 
     def pull(self, reference: str, to: str | Path, *, force: bool = False) -> tuple[Path, ...]:
-        """Copy a version's files into the folder `to`, checked on the way; see `lorry_registry.pull`."""
-        from lorry_registry.pull import pull
+        """Copy a version's files into the folder `to`, checked on the way; see `lorry_registry.publishing.pull`."""
+        from lorry_registry.publishing.pull import pull
 
         return pull(self.store, self.resolve(reference), Path(to).expanduser(), force=force)
 
@@ -177,22 +177,22 @@ class Registry:
 
             asked = Reference.parse(reference)
             return verify_there(self.store, open_remote(at, asked), asked, at)
-        from lorry_registry.verify import verify
+        from lorry_registry.trust.verify import verify
 
         return verify(self.store, self.resolve(reference))
 
     def replay(
         self, reference: str, *, inputs: Mapping[str, str | Path] | None = None, find_in: Iterable[str | Path] = ()
     ) -> Compared:
-        """Make a version again by its recipe, and compare the tensors; see `lorry_registry.replay`."""
-        from lorry_registry.replay import replay
+        """Make a version again by its recipe, and compare the tensors; see `lorry_registry.lineage.replay`."""
+        from lorry_registry.lineage.replay import replay
 
         given = {name: Path(path) for name, path in (inputs or {}).items()}
         return replay(self.store, self.resolve(reference), inputs=given, find_in=[Path(each) for each in find_in])
 
     def sign(self, reference: str, key: str | Path, *, password: str | None = None) -> Resolved:
-        """Sign a version with a private key in PEM; return it. See `lorry_registry.signing.sign`."""
-        from lorry_registry.signing import sign
+        """Sign a version with a private key in PEM; return it. See `lorry_registry.trust.signing.sign`."""
+        from lorry_registry.trust.signing import sign
 
         found = self.resolve(reference)
         sign(self.store, found, Path(key).expanduser(), password)
@@ -200,7 +200,7 @@ class Registry:
 
     def check_signature(self, reference: str, key: str | Path) -> None:
         """Raise VerificationFailed where a version is not signed by the key that belongs to this public one."""
-        from lorry_registry.signing import check_signature
+        from lorry_registry.trust.signing import check_signature
 
         check_signature(self.store, self.resolve(reference), Path(key).expanduser())
 
@@ -231,13 +231,13 @@ class Registry:
 
     def ls(self) -> list[Entry]:
         """List every version of every adapter, by name and from the lowest version up."""
-        from lorry_registry.index import list_versions
+        from lorry_registry.home.index import list_versions
 
         return list_versions(self.store)
 
     def search(self, *words: str, base: str = "", kind: str = "") -> list[Entry]:
-        """Return the versions that every word stands somewhere in; see `lorry_registry.index.search`."""
-        from lorry_registry.index import Asked, search
+        """Return the versions that every word stands somewhere in; see `lorry_registry.home.index.search`."""
+        from lorry_registry.home.index import Asked, search
 
         return search(self.store, Asked(words, base, kind))
 
@@ -262,14 +262,14 @@ class Registry:
         return unlink([*references], Path(folder).expanduser(), dry_run=dry_run)
 
     def lineage(self, reference: str) -> Mapping[str, Made]:
-        """Return a version and all it was made from, by digest; see `lorry_registry.ancestry`."""
-        from lorry_registry.ancestry import ancestry
+        """Return a version and all it was made from, by digest; see `lorry_registry.lineage.ancestry`."""
+        from lorry_registry.lineage.ancestry import ancestry
 
         return ancestry(self.store, self.resolve(reference))
 
     def descendants(self, reference: str) -> tuple[Resolved, ...]:
         """Return the versions that were made from this one directly."""
-        from lorry_registry.ancestry import descendants
+        from lorry_registry.lineage.ancestry import descendants
 
         return descendants(self.store, self.resolve(reference))
 
@@ -325,7 +325,7 @@ class Registry:
         It is held beside what this registry has, or with `place` beside what is there; raises NotFound for a place that
         has none of it.
         """
-        from lorry_registry.outdated import outdated, used
+        from lorry_registry.upkeep.outdated import outdated, used
 
         return tuple(outdated(self.store, list(used(self.store, locked)), place))
 
@@ -342,14 +342,14 @@ class Registry:
         return tuple(differences(self.store, locked, Path(folder).expanduser()))
 
     def gc(self, *, grace: float = 3600, dry_run: bool = False) -> tuple[Garbage, ...]:
-        """Delete what no version holds and nobody touched for `grace` seconds; see `lorry_registry.gc`."""
-        from lorry_registry.gc import collect
+        """Delete what no version holds and nobody touched for `grace` seconds; see `lorry_registry.upkeep.gc`."""
+        from lorry_registry.upkeep.gc import collect
 
         return collect(self.store, grace=grace, dry_run=dry_run)
 
     def fsck(self) -> tuple[Fault, ...]:
         """Check every record and every byte of the registry; return what is wrong."""
-        from lorry_registry.fsck import check
+        from lorry_registry.upkeep.fsck import check
 
         return tuple(check(self.store))
 
@@ -358,6 +358,6 @@ class Registry:
 
         A place is a folder, below which files may have any name, or an address such as "s3://bucket/folder".
         """
-        from lorry_registry.repair import repair
+        from lorry_registry.upkeep.repair import repair
 
         return repair(self.store, faults, places)

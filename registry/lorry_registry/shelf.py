@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from lorry.plugin.remote import Remote
-from lorry_registry.notes import NOTHING, Note
-from lorry_registry.reference import Alias, Reference
+from lorry_registry.home.store import LocalStore
+from lorry_registry.references.reference import Alias, Reference
+from lorry_registry.references.resolve import meant
+from lorry_registry.references.semver import Version
 from lorry_registry.remotes.remote_notes import notes_there
-from lorry_registry.resolve import meant
-from lorry_registry.semver import Version
-from lorry_registry.store import LocalStore
+from lorry_registry.version.notes import NOTHING, Note
 
 
 class Shelf(NamedTuple):

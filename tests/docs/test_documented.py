@@ -70,10 +70,11 @@ def test_every_setting_is_in_the_reference_and_the_other_way_round() -> None:
     assert not [name for name in used if f"`{name}`" not in read("settings.md")]
 
 
-def test_every_room_of_operations_is_in_the_architecture() -> None:
+@pytest.mark.parametrize("house", ["core/lorry/ops", "registry/lorry_registry"])
+def test_every_room_is_in_the_architecture(house: str) -> None:
     text = (ROOT / "docs" / "explanation" / "architecture.md").read_text(encoding="utf-8")
-    table = text.partition("room of `core/lorry/ops`")[2].partition("\n\n")[0]
-    rooms = [path.parent.name for path in (ROOT / "core" / "lorry" / "ops").glob("*/__init__.py")]
+    table = text.partition(f"room of `{house}`")[2].partition("\n\n")[0]
+    rooms = [path.parent.name for path in (ROOT / house).glob("*/__init__.py")]
     assert sorted(re.findall(r"`(\w+)`", table)) == sorted(rooms)
 
 

@@ -11,10 +11,10 @@ from pathlib import Path
 from lorry.ir.tensor import TensorRef, from_bytes
 from lorry.ir.tensor_map import TensorMap
 from lorry_plugins.formats import safetensors
-from lorry_registry import durable
-from lorry_registry.manifest import AdapterFacts, Base, File, Id, Manifest
-from lorry_registry.reference import Reference
-from lorry_registry.store import LocalStore
+from lorry_registry.disk import durable
+from lorry_registry.home.store import LocalStore
+from lorry_registry.references.reference import Reference
+from lorry_registry.version.manifest import AdapterFacts, Base, File, Id, Manifest
 
 STEM = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_q"
 RANK, WIDTH = 2, 16

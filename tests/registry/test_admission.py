@@ -13,8 +13,9 @@ import torch
 from safetensors.torch import save_file
 
 from lorry.errors import InvalidFile, LorryError, VerificationFailed
-from lorry_registry import Card, Registry, durable
-from lorry_registry.manifest import File, Manifest
+from lorry_registry import Card, Registry
+from lorry_registry.disk import durable
+from lorry_registry.version.manifest import File, Manifest
 
 from .helpers import write_lora
 

@@ -15,7 +15,7 @@ import lorry
 from lorry.cli import cli
 from lorry.errors import Conflict, LorryError, LorryWarning, VerificationFailed
 from lorry_registry import Card, Registry
-from lorry_registry.bump import bump
+from lorry_registry.publishing.bump import bump
 
 from .helpers import STEM, write_lora
 

@@ -14,7 +14,7 @@ from lorry.cli import cli
 from lorry.errors import Conflict, InvalidArgument, LorryWarning, NotFound, VerificationFailed
 from lorry_registry import Registry
 from lorry_registry.bundle.carry import Import
-from lorry_registry.reference import Reference
+from lorry_registry.references.reference import Reference
 
 from .helpers import publish_bytes, write_lora
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from lorry.errors import InvalidFile, NotFound
-from lorry_registry.blobs import Content, duplicate, measure
+from lorry_registry.home.blobs import Content, duplicate, measure
 
 DATA = bytes(range(256)) * 9_000
 

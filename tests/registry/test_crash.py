@@ -10,10 +10,10 @@ import pytest
 
 from lorry.errors import LorryError
 from lorry_registry import PublishIncomplete, Registry
-from lorry_registry.records import Records
-from lorry_registry.reference import Alias
-from lorry_registry.semver import Version
-from lorry_registry.store import LocalStore
+from lorry_registry.home.records import Records
+from lorry_registry.home.store import LocalStore
+from lorry_registry.references.reference import Alias
+from lorry_registry.references.semver import Version
 
 from .helpers import publish_bytes, write_lora
 

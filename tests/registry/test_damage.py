@@ -13,7 +13,7 @@ import lorry
 from lorry.cli import cli
 from lorry.errors import InvalidFile, VerificationFailed
 from lorry_registry import Registry
-from lorry_registry.index import list_versions
+from lorry_registry.home.index import list_versions
 
 from .helpers import publish_bytes, write_lora
 
@@ -111,7 +111,7 @@ def test_what_did_not_change_is_hashed_once(published: Registry, monkeypatch: py
     monkeypatch.setattr("lorry.ops.disk.known._SETTLED_NS", -1)
     for _ in range(2):  # making the view changes the blob's file too: it gets another name
         lorry.open("demo/cat")
-    monkeypatch.setattr("lorry_registry.blobs.measure", lambda path: pytest.fail(f"{path} was read again"))
+    monkeypatch.setattr("lorry_registry.home.blobs.measure", lambda path: pytest.fail(f"{path} was read again"))
     lorry.open("demo/cat")
     flip(blob(published))
     with pytest.raises(pytest.fail.Exception):

@@ -13,7 +13,8 @@ import pytest
 
 import lorry
 from lorry.errors import Conflict
-from lorry_registry import Registry, durable
+from lorry_registry import Registry
+from lorry_registry.disk import durable
 
 from .helpers import publish_bytes, write_lora
 

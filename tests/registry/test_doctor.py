@@ -15,8 +15,10 @@ from click.testing import CliRunner
 from lorry.cli import cli
 from lorry.errors import LorryError
 from lorry.plugin.host import Host
-from lorry_registry import Registry, disk, doctor
-from lorry_registry.doctor import EXTRAS, FAULT, GOOD, NOTE, Check
+from lorry_registry import Registry
+from lorry_registry.disk import abilities as disk
+from lorry_registry.upkeep import doctor
+from lorry_registry.upkeep.doctor import EXTRAS, FAULT, GOOD, NOTE, Check
 
 ROOT = Path(__file__).parents[2]
 

@@ -13,9 +13,9 @@ from click.testing import CliRunner
 from lorry.cli import cli, main
 from lorry.errors import VerificationFailed
 from lorry_registry import Card, Registry
-from lorry_registry.log import Log
-from lorry_registry.reference import Alias
-from lorry_registry.semver import Version
+from lorry_registry.home.log import Log
+from lorry_registry.references.reference import Alias
+from lorry_registry.references.semver import Version
 
 
 def weights(registry: Registry) -> Path:

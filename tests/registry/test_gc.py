@@ -18,8 +18,8 @@ from click.testing import CliRunner
 from lorry.cli import cli
 from lorry.errors import LorryWarning, VerificationFailed
 from lorry_registry import Registry
-from lorry_registry.blobs import Content, copy
-from lorry_registry.view import adapter_files
+from lorry_registry.home.blobs import Content, copy
+from lorry_registry.home.view import adapter_files
 
 from .helpers import publish_bytes
 
@@ -59,7 +59,7 @@ def test_what_was_touched_lately_stays(published: Registry) -> None:
 
 def test_a_draft_stays_as_long_as_its_process_lives(published: Registry) -> None:
     """As when somebody publishes, and is asked whether to, and goes home."""
-    code = "import sys; from pathlib import Path; from lorry_registry import durable\n"
+    code = "import sys; from pathlib import Path; from lorry_registry.disk import durable\n"
     code += "with durable.draft(Path(sys.argv[1])) as draft: draft.mkdir(); print(draft, flush=True); input()"
     process = subprocess.Popen(
         [sys.executable, "-c", code, str(published.store.layout.drafts)], stdin=subprocess.PIPE, stdout=subprocess.PIPE

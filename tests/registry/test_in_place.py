@@ -12,7 +12,7 @@ import lorry
 from lorry.errors import InvalidArgument, LorryError, VerificationFailed
 from lorry_registry import Registry
 from lorry_registry.adding.add import Outcome, Wishes
-from lorry_registry.view import adapter_files
+from lorry_registry.home.view import adapter_files
 
 from .helpers import write_lora
 

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from lorry.errors import Incompatible, LorryError, LorryWarning
-from lorry_registry import Registry, durable
-from lorry_registry.layout import FORMAT
+from lorry_registry import Registry
+from lorry_registry.disk import durable
+from lorry_registry.home.layout import FORMAT
 
 from .helpers import write_lora
 

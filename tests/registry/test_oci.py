@@ -22,7 +22,7 @@ from lorry.errors import (
     VerificationFailed,
 )
 from lorry_registry import Registry
-from lorry_registry.reference import Reference
+from lorry_registry.references.reference import Reference
 from lorry_registry.remotes.address import open_remote
 from lorry_registry.remotes.oci import remote as oci_remote
 from lorry_registry.remotes.oci.credentials import credentials

@@ -16,9 +16,9 @@ from lorry.errors import Conflict, InvalidArgument, InvalidFile, LorryError, Not
 from lorry.ops.headers.recipe import header, recipe
 from lorry.ops.writing.convert import convert
 from lorry_registry import Card, Registry
-from lorry_registry.log import Log
-from lorry_registry.records import Records
-from lorry_registry.semver import Version
+from lorry_registry.home.log import Log
+from lorry_registry.home.records import Records
+from lorry_registry.references.semver import Version
 
 from .helpers import RANK, STEM, WIDTH, write_lora
 

@@ -30,11 +30,11 @@ from lorry.errors import (
 )
 from lorry.plugin.remote import Remote
 from lorry_registry import Registry
-from lorry_registry.notes import Note
-from lorry_registry.reference import Reference
+from lorry_registry.references.reference import Reference
 from lorry_registry.remotes import transfer
 from lorry_registry.remotes.address import open_remote
 from lorry_registry.remotes.folder import FolderRemote
+from lorry_registry.version.notes import Note
 from tests.support.s3 import environment, new_place, serving
 
 from . import oci
@@ -305,7 +305,9 @@ def test_a_file_that_validate_rejects_is_let_neither_out_nor_in(
     data = bytearray(source.read_bytes())
     data[-4:] = struct.pack("<f", float("nan"))
     source.write_bytes(data)
-    monkeypatch.setattr("lorry_registry.publish.admit", lambda *_: None)  # as a lorry that looked less closely
+    monkeypatch.setattr(
+        "lorry_registry.publishing.publish.admit", lambda *_: None
+    )  # as a lorry that looked less closely
     registry.publish("demo/cat@1.0.0", [source])
     with pytest.raises(VerificationFailed, match="not let in"):
         registry.push("demo/cat", (tmp_path / "shared").as_uri())

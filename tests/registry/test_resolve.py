@@ -6,7 +6,7 @@ import pytest
 
 from lorry.errors import InvalidArgument, NotFound
 from lorry_registry import Registry
-from lorry_registry.semver import Version
+from lorry_registry.references.semver import Version
 
 from .helpers import publish_bytes
 

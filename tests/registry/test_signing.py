@@ -26,9 +26,9 @@ from lorry.errors import (
     VerificationFailed,
 )
 from lorry_registry import Registry
-from lorry_registry.card import Card
-from lorry_registry.notes import Note
-from lorry_registry.semver import Version
+from lorry_registry.references.semver import Version
+from lorry_registry.version.card import Card
+from lorry_registry.version.notes import Note
 
 from .helpers import write_lora
 

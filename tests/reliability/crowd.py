@@ -20,7 +20,7 @@ from typing import Any
 
 from lorry.errors import Conflict
 from lorry_registry import Registry
-from lorry_registry.semver import Version
+from lorry_registry.references.semver import Version
 from tests.registry.helpers import write_lora
 from tests.reliability.jobs import CAT, LONG_AGO, assert_sound, home, with_one
 

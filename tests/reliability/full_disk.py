@@ -18,7 +18,7 @@ import pytest
 
 from lorry.errors import LorryError
 from lorry_registry import PublishIncomplete, Registry
-from lorry_registry.semver import Version
+from lorry_registry.references.semver import Version
 from tests.registry.helpers import write_lora
 from tests.reliability.jobs import CAT, assert_sound
 

@@ -8,9 +8,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from lorry_registry import Registry, durable
-from lorry_registry.reference import Reference
-from lorry_registry.semver import Version
+from lorry_registry import Registry
+from lorry_registry.disk import durable
+from lorry_registry.references.reference import Reference
+from lorry_registry.references.semver import Version
 from tests.registry.helpers import write_lora
 
 BEFORE, BETWEEN, AFTER = "before", "between", "after"

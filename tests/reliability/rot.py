@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 from lorry.errors import LorryError
 from lorry_registry import Registry
-from lorry_registry.reference import Reference
-from lorry_registry.view import adapter_files
+from lorry_registry.home.view import adapter_files
+from lorry_registry.references.reference import Reference
 from tests.registry.helpers import write_lora
 
 Harm = Callable[[bytes], bytes]

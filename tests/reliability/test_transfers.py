@@ -18,10 +18,10 @@ from lorry.ir.tensor_map import TensorMap
 from lorry.plugin.remote import Remote
 from lorry_plugins.formats import safetensors
 from lorry_registry import Registry
-from lorry_registry.reference import Reference
+from lorry_registry.references.reference import Reference
+from lorry_registry.references.semver import Version
 from lorry_registry.remotes import transfer
 from lorry_registry.remotes.address import open_remote
-from lorry_registry.semver import Version
 from tests.registry.helpers import STEM
 from tests.reliability.faults import read_told
 from tests.reliability.jobs import assert_sound

@@ -11,16 +11,18 @@ import pytest
 
 from lorry.errors import Incompatible, InvalidFile
 from lorry_registry import Registry
-from lorry_registry.manifest import Manifest
-from lorry_registry.store import Resolved
+from lorry_registry.home.store import Resolved
+from lorry_registry.version.manifest import Manifest
 from tests.registry.helpers import write_lora
 from tests.reliability.jobs import assert_sound
 
 LATER = """
 import sys, pathlib
-from lorry_registry import Registry, canonical_json, index_file
-from lorry_registry.reference import Reference
-from lorry_registry.semver import Version
+from lorry_registry import Registry
+from lorry_registry.version import canonical_json
+from lorry_registry.home import index_file
+from lorry_registry.references.reference import Reference
+from lorry_registry.references.semver import Version
 
 index_file._SCHEMA += 1                       # its index has another schema
 registry = Registry(sys.argv[1])
@@ -41,7 +43,8 @@ registry.ls()
 
 LISTING = """
 import sys
-from lorry_registry import Registry, index_file
+from lorry_registry import Registry
+from lorry_registry.home import index_file
 index_file._SCHEMA += 1
 assert [len(Registry(sys.argv[1]).ls()) for _ in range(20)] == [1] * 20
 """

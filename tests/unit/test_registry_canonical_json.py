@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lorry.errors import InvalidArgument
-from lorry_registry import canonical_json
+from lorry_registry.version import canonical_json
 
 text = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 leaves = (

@@ -9,8 +9,8 @@ import pytest
 from pydantic import ValidationError
 
 from lorry.errors import Incompatible, InvalidFile, LorryError
-from lorry_registry import canonical_json
-from lorry_registry.manifest import AdapterFacts, Base, File, Id, Lineage, Manifest, Parent
+from lorry_registry.version import canonical_json
+from lorry_registry.version.manifest import AdapterFacts, Base, File, Id, Lineage, Manifest, Parent
 
 GOLDEN = Path(__file__).parents[1] / "registry" / "golden" / "manifest-1.json"
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from lorry.errors import InvalidArgument
-from lorry_registry.names import check_path, same_file_key
+from lorry_registry.references.names import check_path, same_file_key
 
 
 @pytest.mark.parametrize("path", ["cat.safetensors", "My LoRA (v2).png", "img/0.png", "größe.png", "猫.safetensors"])

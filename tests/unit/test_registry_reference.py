@@ -8,8 +8,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from lorry.errors import InvalidArgument
-from lorry_registry.reference import Alias, Digest, Reference, parse_alias
-from lorry_registry.semver import Range, Version
+from lorry_registry.references.reference import Alias, Digest, Reference, parse_alias
+from lorry_registry.references.semver import Range, Version
 
 names = st.from_regex(r"[a-z0-9]([a-z0-9._-]{0,20}[a-z0-9])?", fullmatch=True).filter(
     lambda name: (

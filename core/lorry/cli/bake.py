@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 @click.command("bake")
 @click.argument("base")
 @click.argument("adapters", nargs=-1, metavar="ADAPTER[:STRENGTH]...")
-@click.option("-o", "--output", type=click.Path(), help="Where to write; with --undo --force, BASE itself if not given.")
+@click.option(
+    "-o", "--output", type=click.Path(), help="Where to write; with --undo --force, BASE itself if not given."
+)
 @click.option("--to", "layout", metavar="LAYOUT", help="Write another layout, as lorry convert-base does.")
 @options.like
 @click.option("--lossy", is_flag=True, help="Leave out what the layout has no place for; the result says what.")

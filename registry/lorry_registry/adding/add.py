@@ -17,18 +17,18 @@ from lorry.ops.judging.findings import REJECT, WARN
 from lorry.ops.reading.files import is_container, is_program
 from lorry.plugin.fetched import PART, Facts, Limits
 from lorry.plugin.host import host
-from lorry_registry import durable
 from lorry_registry.adding.convert import CONTAINER
 from lorry_registry.adding.examine import examine
 from lorry_registry.adding.naming import named, title_of
 from lorry_registry.adding.origins import Local, Origin, Remote, origins, reason
 from lorry_registry.adding.quarantine import Examined, Quarantine, lawful
-from lorry_registry.blobs import measure
-from lorry_registry.card import Card
-from lorry_registry.index import find_file
-from lorry_registry.publish import choose, drafted
-from lorry_registry.reference import Reference
-from lorry_registry.store import LocalStore, Resolved
+from lorry_registry.disk import durable
+from lorry_registry.home.blobs import measure
+from lorry_registry.home.index import find_file
+from lorry_registry.home.store import LocalStore, Resolved
+from lorry_registry.publishing.publish import choose, drafted
+from lorry_registry.references.reference import Reference
+from lorry_registry.version.card import Card
 
 ADDED, ALREADY, WAITS, REFUSED = "added", "already here", "waits", "refused"
 

@@ -15,7 +15,7 @@ from lorry.plugin.fetched import Facts
 from lorry.plugin.host import Host, host
 from lorry_registry.adding.convert import converted
 from lorry_registry.adding.quarantine import Examined, Original
-from lorry_registry.blobs import measure
+from lorry_registry.home.blobs import measure
 
 PICTURES: Mapping[str, tuple[bytes, ...]] = {
     ".png": (b"\x89PNG\r\n\x1a\n",),

@@ -7,9 +7,9 @@ import unicodedata
 from pathlib import Path
 
 from lorry.errors import InvalidArgument
-from lorry_registry.names import check_name
-from lorry_registry.reference import Reference
-from lorry_registry.semver import Version
+from lorry_registry.references.names import check_name
+from lorry_registry.references.reference import Reference
+from lorry_registry.references.semver import Version
 
 FIRST = "1.0.0"
 _LONGEST = 64

@@ -20,11 +20,11 @@ from lorry.ops.reading.read import open_adapter
 from lorry.plugin.fetched import Facts, Fetched, Limits
 from lorry.plugin.host import Host
 from lorry.plugin.store import Store
-from lorry_registry import durable
 from lorry_registry.adding.examine import PICTURES
-from lorry_registry.admission import rejecting
-from lorry_registry.blobs import copy
-from lorry_registry.publish import choose
+from lorry_registry.disk import durable
+from lorry_registry.home.blobs import copy
+from lorry_registry.publishing.admission import rejecting
+from lorry_registry.publishing.publish import choose
 from lorry_registry.sources.civitai_facts import side_facts
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):")

@@ -20,9 +20,9 @@ from lorry.errors import InvalidArgument, NotFound, VerificationFailed
 from lorry.ops.disk.output import remove
 from lorry.ops.judging.findings import ACCEPT, REJECT, Finding
 from lorry.plugin.fetched import Facts
-from lorry_registry import durable
-from lorry_registry.layout import Layout
-from lorry_registry.records import entries
+from lorry_registry.disk import durable
+from lorry_registry.home.layout import Layout
+from lorry_registry.home.records import entries
 
 T = TypeVar("T")
 

@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from lorry.errors import InvalidArgument, InvalidFile, NotFound, VerificationFailed
-from lorry_registry import canonical_json
 from lorry_registry.bundle import archive
 from lorry_registry.bundle.archive import Blob
-from lorry_registry.reference import Reference
+from lorry_registry.references.reference import Reference
 from lorry_registry.remotes.oci.modelpack import MANIFEST
 from lorry_registry.remotes.oci.remote import OciRemote
+from lorry_registry.version import canonical_json
 
 _MARK, _LAYOUT = "oci-layout", {"imageLayoutVersion": "1.0.0"}
 _FOLDERS = ("blobs", "blobs/sha256")

@@ -8,13 +8,13 @@ from typing import NamedTuple
 
 from lorry.errors import InvalidArgument, InvalidFile, NotFound, VerificationFailed
 from lorry.ops.disk.output import check_target, replacing
-from lorry_registry.ancestry import ancestry
 from lorry_registry.bundle.bundle import Bundle, open_bundle
-from lorry_registry.manifest import Manifest
-from lorry_registry.reference import LATEST, Alias, Reference
+from lorry_registry.home.store import LocalStore, Resolved
+from lorry_registry.lineage.ancestry import ancestry
+from lorry_registry.references.reference import LATEST, Alias, Reference
+from lorry_registry.references.semver import Version
 from lorry_registry.remotes.transfer import Cloned, clone, push
-from lorry_registry.semver import Version
-from lorry_registry.store import LocalStore, Resolved
+from lorry_registry.version.manifest import Manifest
 
 
 class Kept(NamedTuple):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from lorry_registry.notes import Note
+    from lorry_registry.version.notes import Note
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 

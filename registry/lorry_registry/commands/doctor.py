@@ -18,8 +18,8 @@ def command(as_json: bool) -> None:
     is 1. A token is never shown. lorry fsck reads every byte of the registry besides.
     """
     from lorry.plugin.host import host
-    from lorry_registry.doctor import FAULT, examine
-    from lorry_registry.layout import default_home
+    from lorry_registry.home.layout import default_home
+    from lorry_registry.upkeep.doctor import FAULT, examine
 
     found = list(examine(default_home(), host()))
     if as_json:

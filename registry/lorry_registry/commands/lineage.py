@@ -12,7 +12,7 @@ from lorry.cli.output import echo, echo_json
 from lorry_registry.commands import arguments
 
 if TYPE_CHECKING:
-    from lorry_registry.ancestry import Made
+    from lorry_registry.lineage.ancestry import Made
 
 
 @click.command("lineage")
@@ -28,7 +28,7 @@ def command(reference: str, dot: bool, as_json: bool) -> None:
     registry = Registry()
     found = registry.lineage(reference)
     if dot:
-        from lorry_registry.ancestry import to_dot
+        from lorry_registry.lineage.ancestry import to_dot
 
         echo(to_dot(found).rstrip())
         return

@@ -12,7 +12,7 @@ from lorry.cli.output import columns, echo_json, note
 from lorry_registry.commands.arguments import mark, size
 
 if TYPE_CHECKING:
-    from lorry_registry.index import Listed
+    from lorry_registry.home.index import Listed
 
 
 @click.command("ls")
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def command(as_json: bool) -> None:
     """List the adapters in the registry; lorry search finds some of them."""
     from lorry_registry import Registry
-    from lorry_registry.index import list_adapters
+    from lorry_registry.home.index import list_adapters
 
     registry = Registry()
     found = list_adapters(registry.store)
@@ -66,6 +66,6 @@ def _told(found: Listed) -> dict[str, object]:
 
 
 def _split(versions: str) -> list[str]:
-    from lorry_registry.semver import Version
+    from lorry_registry.references.semver import Version
 
     return [str(each) for each in sorted(map(Version.parse, filter(None, versions.split(","))))]

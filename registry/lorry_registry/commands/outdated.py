@@ -12,7 +12,7 @@ from lorry.cli.output import columns, echo_json, note
 from lorry_registry.commands.arguments import mark
 
 if TYPE_CHECKING:
-    from lorry_registry.outdated import Outdated
+    from lorry_registry.upkeep.outdated import Outdated
 
 
 @click.command("outdated")

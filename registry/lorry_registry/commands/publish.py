@@ -13,7 +13,7 @@ from lorry.cli.output import clean, count, echo, echo_json, note
 from lorry_registry.commands.arguments import size
 
 if TYPE_CHECKING:
-    from lorry_registry.manifest import Manifest
+    from lorry_registry.version.manifest import Manifest
 
 
 @click.command("publish")
@@ -67,8 +67,8 @@ def command(
     The alias "latest" moves to the highest stable version.
     """
     from lorry_registry import Card, Registry
-    from lorry_registry.ancestry import in_words
-    from lorry_registry.reference import movable, parse_alias
+    from lorry_registry.lineage.ancestry import in_words
+    from lorry_registry.references.reference import movable, parse_alias
 
     card = Card(
         title=title, description=description, license=licence, authors=authors, tags=tags, trigger_words=triggers

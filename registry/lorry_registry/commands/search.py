@@ -15,9 +15,9 @@ from lorry.plugin.host import host
 from lorry_registry.commands.ls import tell
 
 if TYPE_CHECKING:
-    from lorry_registry.index import Entry
-    from lorry_registry.reference import Reference
-    from lorry_registry.store import LocalStore
+    from lorry_registry.home.index import Entry
+    from lorry_registry.home.store import LocalStore
+    from lorry_registry.references.reference import Reference
 
 
 @click.command("search")
@@ -33,7 +33,7 @@ def command(words: tuple[str, ...], base: str, kind: str, previews: bool, as_jso
     are alike, and a part of a word will do.
     """
     from lorry_registry import Registry
-    from lorry_registry.index import Asked, list_adapters
+    from lorry_registry.home.index import Asked, list_adapters
 
     registry = Registry()
     found = list_adapters(registry.store, Asked(words, base, kind))

@@ -77,7 +77,7 @@ def command(
 
 
 def _home() -> Path:
-    from lorry_registry.layout import default_home
+    from lorry_registry.home.layout import default_home
 
     return default_home()
 

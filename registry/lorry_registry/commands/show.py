@@ -12,7 +12,7 @@ from lorry.cli.output import count, echo_json, table
 from lorry_registry.commands import arguments
 
 if TYPE_CHECKING:
-    from lorry_registry.manifest import Manifest, Parent
+    from lorry_registry.version.manifest import Manifest, Parent
 
 
 @click.command("show")

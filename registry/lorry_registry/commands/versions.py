@@ -12,9 +12,9 @@ from lorry.cli.output import echo_json, table
 from lorry_registry.commands import arguments
 
 if TYPE_CHECKING:
-    from lorry_registry.notes import Note
-    from lorry_registry.semver import Version
+    from lorry_registry.references.semver import Version
     from lorry_registry.shelf import Shelf
+    from lorry_registry.version.notes import Note
 
 
 class _Row(NamedTuple):
@@ -47,7 +47,7 @@ def command(adapter: str, as_json: bool) -> None:
 
 def _here(adapter: str) -> Iterator[_Row]:
     from lorry_registry import Registry
-    from lorry_registry.reference import Reference
+    from lorry_registry.references.reference import Reference
     from lorry_registry.shelf import shelf_here
 
     registry, reference = Registry(), Reference.parse(adapter)
@@ -72,7 +72,7 @@ def _there(address: str) -> Iterator[_Row]:
 
 
 def _rows(shelf: Shelf, digest: Callable[[Version], str | None], published: Mapping[str, str]) -> Iterator[_Row]:
-    from lorry_registry.notes import NOTHING
+    from lorry_registry.version.notes import NOTHING
 
     for version in reversed(shelf.versions):
         aliases = [name for name, target in shelf.aliases.items() if target == version]

@@ -15,7 +15,8 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import ClientDisconnect
 
 from lorry.errors import LorryError
-from lorry_registry import durable
+from lorry_registry.disk import durable
+from lorry_registry.home.store import LocalStore
 from lorry_registry.hub.answers import Refusal, error_answer
 from lorry_registry.hub.body_limit import BodyLimit
 from lorry_registry.hub.hub import Hub
@@ -23,7 +24,6 @@ from lorry_registry.hub.links import Links
 from lorry_registry.hub.routes import account, files, history, lfs, listing, repositories, writing, xet
 from lorry_registry.hub.settings import Settings
 from lorry_registry.hub.xet import XetArea, available
-from lorry_registry.store import LocalStore
 
 
 def create_app(settings: Settings) -> FastAPI:

@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from lorry.errors import Conflict, InvalidArgument, NotFound
-from lorry_registry.blobs import Content
+from lorry_registry.home.blobs import Content
 from lorry_registry.hub.commits import Commit, Entry, lfs_entry, plain_entry
 from lorry_registry.hub.hub import HubRepository, now
 from lorry_registry.hub.possession import Possession
 from lorry_registry.hub.repository import MAIN
 from lorry_registry.hub.state import check
 from lorry_registry.hub.weights import require_version
-from lorry_registry.names import check_path, same_file_key
+from lorry_registry.references.names import check_path, same_file_key
 from lorry_registry.remotes.hub.contents import ALIASES, NOTES
 
 _MOST_FILES = 10_000

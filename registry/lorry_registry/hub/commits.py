@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from lorry.errors import InvalidArgument, VerificationFailed
-from lorry_registry import canonical_json, durable
-from lorry_registry.blobs import Content
+from lorry_registry.disk import durable
+from lorry_registry.home.blobs import Content
+from lorry_registry.version import canonical_json
 
 ID_LENGTH = 40
 """Hexadecimal digits of a commit's id: as many as git's, which clients look for."""

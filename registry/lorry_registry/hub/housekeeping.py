@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from lorry.errors import VerificationFailed
-from lorry_registry.blobs import Content
+from lorry_registry.home.blobs import Content
+from lorry_registry.home.store import LocalStore
 from lorry_registry.hub.commits import EMPTY, ID_LENGTH, Commit, read_files
 from lorry_registry.hub.repository import Repository, repositories
-from lorry_registry.store import LocalStore
 
 
 class Stored(NamedTuple):

@@ -7,16 +7,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from lorry.errors import NotFound, VerificationFailed
-from lorry_registry.blobs import Content
+from lorry_registry.home.blobs import Content
+from lorry_registry.home.store import LocalStore, Resolved
 from lorry_registry.hub.commits import EMPTY, Commit
 from lorry_registry.hub.made import holding
 from lorry_registry.hub.repository import MAIN, Repository, repositories
 from lorry_registry.hub.state import agree, said_here
 from lorry_registry.hub.versions import version_commit, version_id
 from lorry_registry.hub.weights import same_weights
-from lorry_registry.reference import LATEST, Reference
+from lorry_registry.references.reference import LATEST, Reference
 from lorry_registry.remotes.hub.versions import MANIFEST
-from lorry_registry.store import LocalStore, Resolved
 
 
 class HubRepository:

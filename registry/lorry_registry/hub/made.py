@@ -5,8 +5,8 @@ Of a home that cannot be written to they are kept beside it.
 
 from __future__ import annotations
 
-from lorry_registry.blobs import Blobs
-from lorry_registry.store import LocalStore
+from lorry_registry.home.blobs import Blobs
+from lorry_registry.home.store import LocalStore
 
 
 def making(store: LocalStore) -> Blobs:

@@ -11,10 +11,10 @@ from collections.abc import Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
 
+from lorry_registry.home.store import LocalStore
 from lorry_registry.hub.commits import read_files
 from lorry_registry.hub.hub import HubRepository
 from lorry_registry.hub.xet import XetArea
-from lorry_registry.store import LocalStore
 
 
 class Possession:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from lorry.errors import InvalidArgument, InvalidFile, VerificationFailed
-from lorry_registry import durable
-from lorry_registry.admission import admit_version
-from lorry_registry.blobs import Content
+from lorry_registry.disk import durable
+from lorry_registry.home.blobs import Content
 from lorry_registry.hub.commits import Commit
 from lorry_registry.hub.hub import HubRepository, now
 from lorry_registry.hub.weights import manifest_of, require_files
+from lorry_registry.publishing.admission import admit_version
+from lorry_registry.references.semver import Version
 from lorry_registry.remotes.hub.versions import MANIFEST
-from lorry_registry.semver import Version
 
 
 def create_tag(repository: HubRepository, tag: str, commit: Commit) -> bool:

@@ -19,11 +19,11 @@ from contextlib import suppress
 from pathlib import Path
 
 from lorry.errors import Conflict, InvalidArgument, VerificationFailed
-from lorry_registry import durable
+from lorry_registry.disk import durable
+from lorry_registry.home.layout import Layout
+from lorry_registry.home.records import entries
 from lorry_registry.hub.commits import ID_LENGTH, Commit, commit_hash
-from lorry_registry.layout import Layout
-from lorry_registry.names import check_name
-from lorry_registry.records import entries
+from lorry_registry.references.names import check_name
 
 MAIN = "main"
 _ID = re.compile(rf"[0-9a-f]{{{ID_LENGTH}}}")

@@ -9,7 +9,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from lorry.errors import Conflict, InvalidArgument
-from lorry_registry import durable
+from lorry_registry.disk import durable
 from lorry_registry.hub.app import create_app
 from lorry_registry.hub.settings import Settings
 

@@ -13,13 +13,13 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from lorry.errors import InvalidFile, LorryError, NotFound
+from lorry_registry.home.store import LocalStore
 from lorry_registry.hub.commits import Commit, Entry, plain_entry
 from lorry_registry.hub.made import holding, making
-from lorry_registry.notes import NOTHING, Note
-from lorry_registry.reference import LATEST, Reference, parse_alias
+from lorry_registry.references.reference import LATEST, Reference, parse_alias
+from lorry_registry.references.semver import Version
 from lorry_registry.remotes.hub.contents import ALIASES, NOTES
-from lorry_registry.semver import Version
-from lorry_registry.store import LocalStore
+from lorry_registry.version.notes import NOTHING, Note
 
 if TYPE_CHECKING:
     from lorry_registry.hub.hub import HubRepository

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lorry.errors import InvalidArgument, InvalidFile, NotFound
-from lorry_registry import durable
-from lorry_registry.names import check_name
+from lorry_registry.disk import durable
+from lorry_registry.references.names import check_name
 
 ROLES = ("read", "write")
 EVERY = "*"

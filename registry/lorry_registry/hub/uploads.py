@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 from lorry.errors import InvalidArgument, InvalidFile
-from lorry_registry import durable
-from lorry_registry.blobs import Content
-from lorry_registry.store import LocalStore
+from lorry_registry.disk import durable
+from lorry_registry.home.blobs import Content
+from lorry_registry.home.store import LocalStore
 
 PART = 32 << 20
 """Bytes of a part, where a file comes in several."""

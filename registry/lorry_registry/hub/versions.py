@@ -11,8 +11,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from lorry.errors import Incompatible, InvalidFile
-from lorry_registry import durable
-from lorry_registry.blobs import Content, copy
+from lorry_registry.disk import durable
+from lorry_registry.home.blobs import Content, copy
+from lorry_registry.home.store import LocalStore, Resolved
 from lorry_registry.hub.commits import (
     ID_LENGTH,
     Commit,
@@ -24,11 +25,10 @@ from lorry_registry.hub.commits import (
     write_files,
 )
 from lorry_registry.hub.made import holding, making
-from lorry_registry.manifest import Manifest
 from lorry_registry.remotes.hub.contents import CARD, Wishes, contents
 from lorry_registry.remotes.hub.markdown import escape
 from lorry_registry.remotes.hub.versions import MANIFEST
-from lorry_registry.store import LocalStore, Resolved
+from lorry_registry.version.manifest import Manifest
 
 _BEGINNING = "1970-01-01T00:00:00Z"
 _SAMPLE = 512

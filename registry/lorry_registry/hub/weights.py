@@ -12,11 +12,11 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from lorry.errors import Conflict, InvalidFile, LorryError
+from lorry_registry.home.store import LocalStore
+from lorry_registry.home.view import ADAPTER_ROLES
 from lorry_registry.hub.commits import Entry
-from lorry_registry.manifest import Manifest
 from lorry_registry.remotes.hub.versions import LARGEST, MANIFEST
-from lorry_registry.store import LocalStore
-from lorry_registry.view import ADAPTER_ROLES
+from lorry_registry.version.manifest import Manifest
 
 if TYPE_CHECKING:
     from lorry_registry.hub.hub import HubRepository

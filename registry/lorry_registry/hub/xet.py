@@ -15,9 +15,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
-from lorry_registry import durable
-from lorry_registry.blobs import Content, measure
-from lorry_registry.store import LocalStore
+from lorry_registry.disk import durable
+from lorry_registry.home.blobs import Content, measure
+from lorry_registry.home.store import LocalStore
 
 _RECORD = 48
 _END = b"\xff" * 32

@@ -12,13 +12,13 @@ from pathlib import Path
 
 from lorry.errors import Conflict, InvalidArgument, NotFound
 from lorry.plugin.loader import Loader
-from lorry_registry import durable
-from lorry_registry.blobs import MEND, measure
+from lorry_registry.disk import durable
+from lorry_registry.home.blobs import MEND, measure
+from lorry_registry.home.store import LocalStore, Resolved
 from lorry_registry.linking.materialise import materialise
 from lorry_registry.linking.note import HARD, SIDE, THERE, Link, read_note, write_note
 from lorry_registry.linking.plan import Planned, plan
-from lorry_registry.reference import Reference
-from lorry_registry.store import LocalStore, Resolved
+from lorry_registry.references.reference import Reference
 
 
 def link(  # noqa: PLR0913  what is put where, and how

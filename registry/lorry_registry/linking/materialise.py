@@ -7,11 +7,11 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-from lorry_registry import durable
-from lorry_registry.blobs import copy, measure
+from lorry_registry.disk import durable
+from lorry_registry.home.blobs import copy, measure
+from lorry_registry.home.store import LocalStore
 from lorry_registry.linking.note import HARD
 from lorry_registry.linking.plan import Planned
-from lorry_registry.store import LocalStore
 
 _FICLONE = 0x40049409
 """linux/fs.h: share the blocks of another file."""

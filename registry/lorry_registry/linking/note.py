@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from lorry.errors import InvalidArgument, InvalidFile
-from lorry_registry import durable
-from lorry_registry.names import check_path
+from lorry_registry.disk import durable
+from lorry_registry.references.names import check_path
 
 NOTE = ".lorry-links.json"
 HARD, SIDE, THERE = "hard link", "side file", "was there"

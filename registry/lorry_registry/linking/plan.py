@@ -16,11 +16,11 @@ from lorry.ops.writing.convert import convert
 from lorry.ops.writing.write import chosen
 from lorry.plugin.host import host
 from lorry.plugin.loader import BAKE, LOADS, Loader
-from lorry_registry.blobs import Content, measure
+from lorry_registry.home.blobs import Content, measure
+from lorry_registry.home.store import LocalStore, Resolved
+from lorry_registry.home.view import adapter_files
 from lorry_registry.linking.note import SIDE
-from lorry_registry.names import check_path
-from lorry_registry.store import LocalStore, Resolved
-from lorry_registry.view import adapter_files
+from lorry_registry.references.names import check_path
 
 
 @dataclass(frozen=True, slots=True)

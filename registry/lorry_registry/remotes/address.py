@@ -11,7 +11,7 @@ from typing import NamedTuple
 from lorry.errors import InvalidArgument, UnknownName
 from lorry.plugin.host import Host, host
 from lorry.plugin.remote import Remote
-from lorry_registry.reference import Reference
+from lorry_registry.references.reference import Reference
 
 _NONE: Mapping[str, str] = MappingProxyType({})
 _SHOWN = 5

@@ -8,14 +8,14 @@ from functools import cache
 
 from lorry.errors import LorryError, NotFound, VerificationFailed
 from lorry.plugin.remote import Remote
-from lorry_registry import durable
-from lorry_registry.blobs import Content
-from lorry_registry.fsck import Fault
-from lorry_registry.manifest import File, Manifest
-from lorry_registry.reference import Reference
+from lorry_registry.disk import durable
+from lorry_registry.home.blobs import Content
+from lorry_registry.home.store import LocalStore
+from lorry_registry.references.reference import Reference
 from lorry_registry.remotes.fetch import check, fetch, limited
 from lorry_registry.remotes.transfer import LARGEST_MANIFEST, find, manifest_there
-from lorry_registry.store import LocalStore
+from lorry_registry.upkeep.fsck import Fault
+from lorry_registry.version.manifest import File, Manifest
 
 
 def verify_there(store: LocalStore, remote: Remote, reference: Reference | None, place: str = "") -> Manifest:

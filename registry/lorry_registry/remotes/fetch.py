@@ -13,9 +13,9 @@ from pathlib import Path
 
 from lorry.errors import UpstreamFailed, VerificationFailed
 from lorry.plugin.remote import Remote
-from lorry_registry import durable
-from lorry_registry.blobs import Content, measure
-from lorry_registry.store import LocalStore
+from lorry_registry.disk import durable
+from lorry_registry.home.blobs import Content, measure
+from lorry_registry.home.store import LocalStore
 
 _TRIES = 10
 

@@ -8,11 +8,11 @@ from urllib.parse import unquote, urlsplit
 from urllib.request import url2pathname
 
 from lorry.errors import Conflict, InvalidArgument, NotFound, UpstreamFailed
-from lorry_registry import durable
-from lorry_registry.blobs import duplicate, measure
-from lorry_registry.reference import Alias, Reference
-from lorry_registry.semver import Version
-from lorry_registry.store import LocalStore
+from lorry_registry.disk import durable
+from lorry_registry.home.blobs import duplicate, measure
+from lorry_registry.home.store import LocalStore
+from lorry_registry.references.reference import Alias, Reference
+from lorry_registry.references.semver import Version
 
 _CHUNK = 1 << 20
 

@@ -1,6 +1,6 @@
 """Object stores as remotes, through obstore: s3://, gs://, az:// and what else it opens.
 
-The layout is that of a registry's home (see `lorry_registry.layout`) without what is a machine's own. Conditional
+The layout is that of a registry's home (see `lorry_registry.home.layout`) without what is a machine's own. Conditional
 requests make it safe for many writers: a version is made by a put that fails where the object exists, an alias is
 moved by one that fails where the object is no longer the one that was read.
 """
@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from lorry.errors import AccessDenied, InvalidArgument, MissingExtra, NotFound, UpstreamFailed
-from lorry_registry.names import check_name
-from lorry_registry.semver import Version
+from lorry_registry.references.names import check_name
+from lorry_registry.references.semver import Version
 
 if TYPE_CHECKING:
     from obstore import UpdateVersion

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from lorry.errors import InvalidFile, NotFound, UpstreamFailed, VerificationFailed
 from lorry.plugin.remote import Remote
-from lorry_registry.notes import NOTHING, Change, Note
-from lorry_registry.reference import LATEST, Reference
-from lorry_registry.semver import Version
+from lorry_registry.references.reference import LATEST, Reference
+from lorry_registry.references.semver import Version
+from lorry_registry.version.notes import NOTHING, Change, Note
 
 _TRIES = 100
 

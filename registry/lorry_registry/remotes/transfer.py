@@ -14,18 +14,18 @@ from typing import NamedTuple
 
 from lorry.errors import Conflict, InvalidArgument, NotFound, VerificationFailed
 from lorry.plugin.remote import Remote
-from lorry_registry import durable
-from lorry_registry.admission import admit_version
-from lorry_registry.blobs import Content, checking
-from lorry_registry.manifest import Manifest
-from lorry_registry.notes import NOTHING, Note
-from lorry_registry.reference import LATEST, Alias, Digest, Reference
+from lorry_registry.disk import durable
+from lorry_registry.home.blobs import Content, checking
+from lorry_registry.home.store import LocalStore, Resolved
+from lorry_registry.home.view import version_files
+from lorry_registry.publishing.admission import admit_version
+from lorry_registry.references.reference import LATEST, Alias, Digest, Reference
+from lorry_registry.references.resolve import meant
+from lorry_registry.references.semver import Version
 from lorry_registry.remotes.fetch import check, fetch, limited
 from lorry_registry.remotes.remote_notes import notes_there, say_there
-from lorry_registry.resolve import meant
-from lorry_registry.semver import Version
-from lorry_registry.store import LocalStore, Resolved
-from lorry_registry.view import version_files
+from lorry_registry.version.manifest import Manifest
+from lorry_registry.version.notes import NOTHING, Note
 
 LARGEST_MANIFEST = 16 << 20
 

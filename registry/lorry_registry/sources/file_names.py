@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 from urllib.parse import unquote, urlsplit
 
 from lorry.errors import InvalidArgument
-from lorry_registry.names import check_path
+from lorry_registry.references.names import check_path
 
 _LONGEST = 120
 _NOT_EVERYWHERE = re.compile(r'[<>:"|?*]')

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from lorry.errors import InvalidArgument, UpstreamFailed
 from lorry.ir.watch import watch
 from lorry.plugin.fetched import PART, Facts, Fetched, Limits
-from lorry_registry import durable
+from lorry_registry.disk import durable
 from lorry_registry.sources.file_names import name_of
 from lorry_registry.sources.guarded import Answer, Cut, Guarded, TooLarge, limited, shown
 

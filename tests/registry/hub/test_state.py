@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from lorry_registry import Registry
-from lorry_registry.semver import Version
+from lorry_registry.references.semver import Version
 from tests.registry.helpers import write_lora
 from tests.support.hub_server import ALICE, HubServer
 

@@ -10,9 +10,9 @@ import pytest
 import yaml
 from huggingface_hub import ModelCard
 
-from lorry_registry.manifest import AdapterFacts, Base, File, Id, Lineage, Manifest, Parent
 from lorry_registry.remotes.hub.card import model_card
 from lorry_registry.remotes.hub.markdown import code, code_block, escape, one_line
+from lorry_registry.version.manifest import AdapterFacts, Base, File, Id, Lineage, Manifest, Parent
 
 GOLDEN = Path(__file__).with_name("card.md")
 

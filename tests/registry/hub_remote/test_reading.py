@@ -21,7 +21,7 @@ from lorry.errors import (
     VerificationFailed,
 )
 from lorry_registry import Registry
-from lorry_registry.reference import Reference
+from lorry_registry.references.reference import Reference
 from lorry_registry.remotes import transfer
 from lorry_registry.remotes.hub.remote import HubRemote, open_hub
 from tests.registry.helpers import write_lora

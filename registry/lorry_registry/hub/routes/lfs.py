@@ -10,7 +10,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
-from lorry_registry.blobs import Content
+from lorry_registry.home.blobs import Content
 from lorry_registry.hub.answers import Refusal
 from lorry_registry.hub.hub import HubRepository
 from lorry_registry.hub.links import Links

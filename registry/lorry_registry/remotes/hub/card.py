@@ -13,9 +13,9 @@ from pathlib import PurePosixPath
 from types import MappingProxyType
 from typing import Any
 
-from lorry_registry.ancestry import in_words
-from lorry_registry.manifest import Manifest, Parent
+from lorry_registry.lineage.ancestry import in_words
 from lorry_registry.remotes.hub.markdown import code, code_block, escape, escape_lines, one_line, table
+from lorry_registry.version.manifest import Manifest, Parent
 
 _NOTHING: Mapping[str, str] = MappingProxyType({})
 _LICENSES = {

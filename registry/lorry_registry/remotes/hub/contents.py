@@ -24,11 +24,11 @@ from lorry.ops.writing.convert import convert
 from lorry.ops.writing.write import chosen
 from lorry.plugin.host import Host, host
 from lorry.plugin.loader import LOADS
-from lorry_registry.manifest import Manifest
-from lorry_registry.names import same_file_key
+from lorry_registry.home.view import ADAPTER_ROLES
+from lorry_registry.references.names import same_file_key
 from lorry_registry.remotes.hub.card import model_card
 from lorry_registry.remotes.hub.versions import MANIFEST
-from lorry_registry.view import ADAPTER_ROLES
+from lorry_registry.version.manifest import Manifest
 
 CARD = "README.md"
 RECIPE = "recipe.json"

@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from lorry.errors import Conflict, NotFound, UpstreamFailed
-from lorry_registry.manifest import Manifest
+from lorry_registry.references.semver import Version
 from lorry_registry.remotes.hub.contents import left_behind
 from lorry_registry.remotes.hub.repository import MAIN, HubRepository
 from lorry_registry.remotes.hub.versions import HubVersions, Standing, tag_of
-from lorry_registry.semver import Version
+from lorry_registry.version.manifest import Manifest
 
 MOST_TURNS = 100
 """How often somebody else may be quicker before that is an error."""

@@ -17,18 +17,18 @@ from typing import NamedTuple
 from lorry.errors import Conflict, InvalidArgument, InvalidFile, NotFound, VerificationFailed
 from lorry.ops.writing.write import chosen
 from lorry.plugin.host import host
-from lorry_registry.blobs import measure
-from lorry_registry.manifest import Manifest
-from lorry_registry.notes import NOTHING
-from lorry_registry.reference import LATEST, Digest, Selector, parse_selector
+from lorry_registry.home.blobs import measure
+from lorry_registry.references.reference import LATEST, Digest, Selector, parse_selector
+from lorry_registry.references.resolve import meant
+from lorry_registry.references.semver import Version
 from lorry_registry.remotes.hub.address import HubAddress
 from lorry_registry.remotes.hub.contents import ALIASES, NOTES, Wishes, contents
 from lorry_registry.remotes.hub.publishing import MOST_TURNS, Release, publish
 from lorry_registry.remotes.hub.repository import MAIN, HubRepository
 from lorry_registry.remotes.hub.versions import LARGEST, MANIFEST, HubVersions, Standing
 from lorry_registry.remotes.remote_notes import notes_there
-from lorry_registry.resolve import meant
-from lorry_registry.semver import Version
+from lorry_registry.version.manifest import Manifest
+from lorry_registry.version.notes import NOTHING
 
 _CHUNK = 1 << 20
 _FLAGS = {"": None, "true": True, "false": False}

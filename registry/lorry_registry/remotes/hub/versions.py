@@ -6,9 +6,9 @@ import hashlib
 from typing import NamedTuple
 
 from lorry.errors import InvalidArgument, InvalidFile, NotFound
-from lorry_registry.manifest import Manifest
+from lorry_registry.references.semver import Version
 from lorry_registry.remotes.hub.repository import HubRepository
-from lorry_registry.semver import Version
+from lorry_registry.version.manifest import Manifest
 
 MANIFEST = "adapter.json"
 LARGEST = 16 << 20

@@ -13,8 +13,8 @@ import re
 from typing import Any, NamedTuple
 
 from lorry.errors import InvalidFile
-from lorry_registry import canonical_json
-from lorry_registry.manifest import File, Manifest
+from lorry_registry.version import canonical_json
+from lorry_registry.version.manifest import File, Manifest
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 """The media type of OCI manifests."""

@@ -26,10 +26,10 @@ from lorry.errors import (
     UpstreamFailed,
     VerificationFailed,
 )
-from lorry_registry.reference import parse_alias
+from lorry_registry.references.reference import parse_alias
+from lorry_registry.references.semver import Version
 from lorry_registry.remotes.oci.modelpack import EMPTY, embed, embedded, held, pack
 from lorry_registry.remotes.oci.repository import Repository
-from lorry_registry.semver import Version
 
 SETTLE = 1.0
 """Seconds in which whoever saw no version has put one, or is told that it took too long."""

@@ -1,0 +1,1 @@
+"""What versions were made of, and making them again."""

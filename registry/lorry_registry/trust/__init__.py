@@ -1,0 +1,1 @@
+"""Whether bytes are what was published, and who stands for them."""

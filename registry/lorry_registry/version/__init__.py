@@ -1,0 +1,1 @@
+"""What a version is: its manifest, the facts and the card in it, and the notes beside it."""
