@@ -21,6 +21,7 @@ def alone(kept: Path, target: Path) -> Iterator[None]:
     path = kept.with_name(f"{kept.name}.lock")
     lock = FileLock(path, timeout=0, thread_local=False)
     try:
+        path.open("ab").close()  # filelock takes a folder that refuses new files for one where another holds the lock
         lock.acquire()
     except Timeout:
         raise Conflict(f"{target} is being made by another run; wait for that one, or choose another output") from None
